@@ -1,0 +1,1 @@
+"""LLNM Explorer: explainable prediction of lateral lymph node metastasis. Research and teaching only."""
