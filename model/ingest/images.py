@@ -160,7 +160,7 @@ def _open(data: bytes, name: str, *, min_side: int) -> tuple[Image.Image, list[s
         raise _too_many_pixels("its header claims", name) from error
     except Exception as error:
         kind = next(
-            (k for at, mark, k in _SIGNATURES if data[at:].startswith(mark)),
+            (k for at, mark, k in _SIGNATURES if data.startswith(mark, at)),
             "not a picture, or one damaged at its start",
         )
         raise ImageError(f"this is {kind}; {', '.join(FORMATS)} can be read", where=name, fix=_EXPORT) from error
@@ -176,13 +176,15 @@ def _open(data: bytes, name: str, *, min_side: int) -> tuple[Image.Image, list[s
         )
     notices = []
     try:
-        turned, file_format = _orientation(image) != 1, image.format
+        file_format = image.format
+        turned = file_format == "TIFF" and _orientation(image) != 1  # asked first, since load() itself turns a TIFF
         image.load()
+        turned = turned or _orientation(image) != 1
         if getattr(image, "is_animated", False):
             notices.append("holds several frames or pages; only the first is used")
         if turned:
             notices.append("turned upright as its EXIF orientation says")
-            upright = ImageOps.exif_transpose(image)  # only a copy of a TIFF: load() has turned it already
+            upright = ImageOps.exif_transpose(image)
             upright.format = file_format
             return upright, notices
     except Exception as error:

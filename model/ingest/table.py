@@ -1,0 +1,258 @@
+"""`cases.csv` → validated columns, with every fault found and told by its row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+
+from model.errors import CaseError, FieldError
+from model.ingest.messages import MAX_TOLD, list_faults, nearest, short, some, told
+from model.ingest.parts import PROVENANCE, SPACING, TARGETS, Target, clean, id_faults, inside, parse_single
+from model.schema import FIELD, FIELDS, VIEWS, Field, Value, View
+
+TABLE_NAME = "cases.csv"
+
+
+def image_column(view: View) -> str:
+    """Column that names a view's picture."""
+    return f"image_{view}"
+
+
+def mask_column(target: Target, view: View) -> str:
+    """Column that names a view's nodule or gland mask."""
+    return f"{target}_mask_{view}"
+
+
+IMAGE_COLUMNS = tuple(image_column(view) for view in VIEWS)
+PATH_COLUMNS = (*IMAGE_COLUMNS, *(mask_column(target, view) for view in VIEWS for target in TARGETS))
+SPACING_COLUMNS = ("pixel_spacing_row_mm", "pixel_spacing_column_mm")
+"""As read; a file may give one `pixel_spacing_mm` for both."""
+
+_COLUMNS: Mapping[str, Field] = {
+    **FIELD,
+    **{column: Field(column, column, "text", "identity", "File in the folder.") for column in PATH_COLUMNS},
+    **dict.fromkeys((*SPACING_COLUMNS, SPACING.name), SPACING),
+    PROVENANCE.name: PROVENANCE,
+}
+
+_Values = list[Value | None]
+_Faults = list[tuple[int, str]]  # (row number, what is wrong)
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A table as text: column names in lower case, the rows that are not empty with their numbers, the separator."""
+
+    header: list[str]
+    rows: list[list[str]]
+    numbers: list[int]
+    separator: str
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read and validate a cohort table; its pictures are looked for, not decoded.
+
+    Returns
+    -------
+    The table as `model.ingest.cases.Cohort` describes it, `provenance` missing where the file does not give it; and
+    notices of what was changed or ignored.
+
+    Raises
+    ------
+    CaseError
+        If the file is missing or no table, or for everything wrong in its cells together.
+    """
+    sheet = _read_sheet(path)
+    _check_header(sheet.header, str(path))
+    has_images = not set(IMAGE_COLUMNS).isdisjoint(sheet.header)
+    faults: _Faults = _check_lengths(sheet)
+    columns: dict[str, _Values] = {}
+    for column in _COLUMNS:
+        columns[column], bad = _parse_column(column, sheet)
+        faults += bad
+    faults += _check_ids(sheet.numbers, columns["case_id"])
+    faults += _check_paths(path.parent, sheet.numbers, columns, required=has_images)
+    faults += _settle_spacing(sheet.numbers, columns)
+    columns["report_text"], notices, bad = _clean_reports(sheet.numbers, columns["report_text"])
+    faults += bad
+    if faults:
+        raise list_faults([f"row {number}, {fault}" for number, fault in sorted(faults)], where=str(path))
+    if unknown := [f"{short(c)}{nearest(c, _COLUMNS)}" for c in sheet.header if c and c not in _COLUMNS]:
+        notices.insert(0, f"Unknown columns were ignored: {some(unknown)}.")
+    if not has_images:
+        notices.append("The table names no pictures: its cases can be counted, but not predicted.")
+    del columns[SPACING.name]
+    return pd.DataFrame({c: _series(_COLUMNS[c], values) for c, values in columns.items()}), tuple(notices)
+
+
+def present_values(row: Mapping[str, object]) -> dict[str, Value]:
+    """Schema values of a row of the table as plain Python values; missing ones are left out."""
+    values: dict[str, Value] = {}
+    for spec in FIELDS:
+        raw = row[spec.name]
+        if raw is pd.NA or raw is None or raw == "" or raw != raw:  # NaN is the one value unlike itself
+            continue
+        if spec.kind == "number":
+            values[spec.name] = float(cast(float, raw))
+        else:
+            values[spec.name] = bool(raw) if spec.kind == "flag" else str(raw)
+    return values
+
+
+def _read_sheet(path: Path) -> _Sheet:
+    where = str(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        fix = f"Name a cohort folder with {TABLE_NAME} in it, or the table itself."
+        raise CaseError("the file is missing", where=where, fix=fix) from None
+    except OSError as error:
+        raise CaseError(f"cannot be read ({error.strerror})", where=where, fix="Check the path.") from error
+    text = _decode(data, where)
+    first = text.split("\n", 1)[0].replace('"', "").lower()
+    separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & _COLUMNS.keys()))
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        fix = "Look for a quotation mark that is never closed."
+        raise CaseError(f"no readable table: {error}", where=where, fix=fix) from error
+    filled = [n for n, row in enumerate(lines) if n and any(cell.strip() for cell in row)]
+    if not filled:
+        raise CaseError("the table holds no case", where=where, fix="Give a header and one row for each case.")
+    header = [name.strip().lower() for name in lines[0]]
+    return _Sheet(header, [lines[n] for n in filled], [n + 1 for n in filled], separator)
+
+
+def _decode(data: bytes, where: str) -> str:
+    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise CaseError("neither UTF-8 nor Windows-1252 text", where=where, fix="Save the table as “CSV UTF-8”.")
+
+
+def _check_header(header: list[str], where: str) -> None:
+    if doubled := sorted({name for name in header if name and header.count(name) > 1}):
+        raise CaseError(f"columns given twice: {some(doubled)}", where=where, fix="Keep one of each.")
+    if "case_id" not in header:
+        fix = f"Name the columns as the schema does: {', '.join(FIELD)}."
+        raise CaseError(f"there is no column case_id{nearest('case_id', header)}", where=where, fix=fix)
+
+
+def _check_lengths(sheet: _Sheet) -> _Faults:
+    """Rows with more filled cells than columns; shorter ones are taken to end in empty cells."""
+    width = len(sheet.header)
+    return [
+        (number, f"{len(row)} cells where there are {width} columns; quote the cells that hold {sheet.separator!r}")
+        for number, row in zip(sheet.numbers, sheet.rows, strict=True)
+        if any(cell.strip() for cell in row[width:])
+    ]
+
+
+def _parse_column(column: str, sheet: _Sheet) -> tuple[_Values, _Faults]:
+    """Values of a column and its faults; each distinct cell is parsed once."""
+    if column not in sheet.header:
+        return [None] * len(sheet.rows), []
+    spec, position = _COLUMNS[column], sheet.header.index(column)
+    parsed: dict[str, Value | FieldError | None] = {}
+    values: _Values = []
+    faults: _Faults = []
+    for number, row in zip(sheet.numbers, sheet.rows, strict=True):
+        cell = row[position] if position < len(row) else ""
+        if cell not in parsed:
+            try:
+                parsed[cell] = parse_single(spec, _plain(spec, cell, sheet.separator))
+            except FieldError as error:
+                parsed[cell] = error
+        value = parsed[cell]
+        if isinstance(value, FieldError):
+            faults.append((number, f"{column}: {value.what} ({value.fix.rstrip('.')})"))
+            value = None
+        values.append(value)
+    return values, faults
+
+
+def _plain(spec: Field, cell: str, separator: str) -> str:
+    """A cell without the marks of the program that wrote it: decimal commas, "1.0" for a whole number."""
+    if spec.kind == "number" and separator != ",":
+        return re.sub(r"^(\s*[-+]?\d+),(\d+\s*)$", r"\1.\2", cell)
+    if spec.kind in ("flag", "category"):
+        return re.sub(r"^(\s*\d)\.0+(\s*)$", r"\1\2", cell)
+    return cell
+
+
+def _check_ids(numbers: Sequence[int], ids: _Values) -> _Faults:
+    rows: dict[Value, list[int]] = {}
+    faults: _Faults = []
+    for number, case_id in zip(numbers, ids, strict=True):
+        faults += [(number, fault) for fault in id_faults(case_id)]
+        if case_id is not None:
+            rows.setdefault(case_id, []).append(number)
+    for case_id, found in rows.items():
+        if len(found) > 1:
+            given = some([str(number) for number in found])
+            faults.append((found[0], f"case_id: {short(case_id)} is given {len(found)} times, in rows {given}"))
+    return faults
+
+
+def _check_paths(root: Path, numbers: Sequence[int], columns: Mapping[str, _Values], *, required: bool) -> _Faults:
+    faults: _Faults = []
+    for i, number in enumerate(numbers):
+        for column in PATH_COLUMNS:
+            if (file := columns[column][i]) is not None:
+                try:
+                    inside(root, str(file), column)
+                except CaseError as error:
+                    faults.append((number, told(error)))
+        if required and all(columns[column][i] is None for column in IMAGE_COLUMNS):
+            faults.append((number, "no picture: name a transverse or longitudinal image"))
+    return faults
+
+
+def _settle_spacing(numbers: Sequence[int], columns: Mapping[str, _Values]) -> _Faults:
+    """Fill row and column spacing from `pixel_spacing_mm` where both are empty."""
+    faults: _Faults = []
+    row_mm, column_mm = (columns[column] for column in SPACING_COLUMNS)
+    for i, number in enumerate(numbers):
+        if row_mm[i] is None and column_mm[i] is None:
+            row_mm[i] = column_mm[i] = columns[SPACING.name][i]
+        elif row_mm[i] is None or column_mm[i] is None:
+            faults.append((number, f"only one of {' and '.join(SPACING_COLUMNS)} is given"))
+    return faults
+
+
+def _clean_reports(numbers: Sequence[int], reports: _Values) -> tuple[_Values, list[str], _Faults]:
+    """Cleaned reports, at most `MAX_TOLD` notices and a count of the others, and faults."""
+    cleaned: _Values = []
+    notices: list[str] = []
+    faults: _Faults = []
+    for number, report in zip(numbers, reports, strict=True):
+        try:
+            result = clean("" if report is None else str(report))
+        except FieldError as error:
+            faults.append((number, told(error)))
+            continue
+        cleaned.append(result.text)
+        notices += [f"Row {number}: {notice}" for notice in result.notices]
+    if len(notices) > MAX_TOLD:
+        notices[MAX_TOLD:] = [f"And {len(notices) - MAX_TOLD} more notices on reports."]
+    return cleaned, notices, faults
+
+
+def _series(spec: Field, values: _Values) -> pd.Series:
+    if spec.kind == "number":
+        return pd.Series(values, dtype="float64")
+    if spec.kind == "flag":
+        return pd.Series(values, dtype="boolean")
+    if spec.kind == "category":
+        return pd.Series(values, dtype=pd.CategoricalDtype(list(spec.values), ordered=True))
+    return pd.Series(["" if value is None else value for value in values], dtype="object")
