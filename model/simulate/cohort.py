@@ -30,6 +30,7 @@ from model.simulate.picture import Findings, Picture, render
 from model.simulate.reports import write_report
 
 GENERATOR_VERSION = 1
+TRUTH_NAME = "truth.csv"
 _BLOCK = 24
 
 # How often a table lacks a value, and how often a finding in it is wrong.
@@ -188,6 +189,9 @@ def simulate(
             raise CaseError("another cohort is there", where=str(out), fix="Name a new folder, or repeat its own call.")
     elif out.exists() and any(out.iterdir()):
         raise CaseError("the folder is not empty", where=str(out), fix="Name a new or empty folder.")
+    if (out / "cases.csv").exists():
+        progress(count)
+        return out
     for sub in ("images", "masks"):
         (out / sub).mkdir(parents=True, exist_ok=True)
     atomic_write_text(card_file, json.dumps(card, indent=1) + "\n")
@@ -199,12 +203,26 @@ def simulate(
     count_workers = workers or os.cpu_count() or 1
     for done in _run(jobs, count_workers):
         progress(done)
-    atomic_write_text(out / "truth.csv", simulation.truth.to_csv(index=False, float_format="%.6g"))
+    atomic_write_text(out / TRUTH_NAME, simulation.truth.to_csv(index=False, float_format="%.6g"))
     # Last, so that a folder with cases.csv is a whole cohort.
     atomic_write_text(out / "cases.csv", simulation.cases.to_csv(index=False))
     for marker in (out / "masks").glob("*.done"):
         marker.unlink()
     return out
+
+
+def read_truth(folder: Path | str) -> pd.DataFrame:
+    """The truth of a simulated cohort, one row a case: causes, `contribution_*`, `probability`, outcome.
+
+    Raises
+    ------
+    CaseError
+        If the folder is no simulated cohort.
+    """
+    file = Path(folder) / TRUTH_NAME
+    if not file.is_file():
+        raise CaseError(f"no {TRUTH_NAME}", where=str(folder), fix="Only a folder that `llnm simulate` wrote has one.")
+    return pd.read_csv(file, keep_default_na=False, na_values=[""])
 
 
 def _run(jobs: list[tuple[Simulation, int, Path]], workers: int) -> Iterator[int]:

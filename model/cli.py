@@ -1,0 +1,189 @@
+"""`llnm`: simulate, train, evaluate, predict, serve. Everything a user can cause ends in one clear line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from model.errors import CaseError, ProblemError
+
+app = typer.Typer(
+    help="LLNM Explorer. Research and teaching only; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CheckpointOption = Annotated[Path | None, typer.Option(help="Checkpoint folder; the shipped one by default.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; CUDA when there is one by default.")]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the user can mend into one message and exit code 1."""
+    try:
+        yield
+    except ProblemError as problem:
+        typer.secho(str(problem), fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.secho("Stopped. The same command goes on where it stopped.", err=True)
+        raise typer.Exit(130) from None
+
+
+class _Bars:
+    """Progress bars on standard error, one for each thing being done."""
+
+    def __init__(self) -> None:
+        self.what, self.bar = "", None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        stem = what.split(",")[0]
+        if self.bar is None or stem != self.what:
+            if self.bar is not None:
+                self.bar.close()
+            self.what, self.bar = stem, tqdm(total=total, file=sys.stderr, mininterval=1.0, leave=False)
+        self.bar.set_description(what, refresh=False)
+        self.bar.update(done - self.bar.n)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the cohort; an unfinished one is gone on with.")],
+    cases: Annotated[int, typer.Option(help="Number of cases.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 1,
+    external: Annotated[bool, typer.Option("--external", help="Only the five external centres.")] = False,
+    training: Annotated[bool, typer.Option("--training", help="Only the two training centres.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
+) -> None:
+    """Make a synthetic cohort: pictures, masks, reports, fields, outcomes and the truth behind them."""
+    from model.cohort.discrimination import auroc
+    from model.simulate.cohort import TRUTH_NAME, read_truth
+    from model.simulate.cohort import simulate as make
+
+    with _told():
+        if external and training:
+            raise CaseError("both --external and --training", where="simulate", fix="Name one, or none for all centres.")
+        part = "external" if external else "training" if training else "all"
+        with tqdm(total=cases, unit="case", file=sys.stderr, mininterval=1.0) as bar:
+            folder = make(cases, seed, out, part=part, workers=workers, progress=bar.update)
+        truth = read_truth(folder)
+        typer.echo(f"{len(truth):,} synthetic cases in {folder} ({TRUTH_NAME} holds the truth).")
+        typer.echo(f"LLNM in {truth['llnm'].mean():.1%} ({int(truth['llnm'].sum())} of {len(truth)}).")
+        if truth["llnm"].nunique() == 2:
+            best = auroc(truth["probability"].to_numpy(), truth["llnm"].astype(int).to_numpy())
+            typer.echo(f"Bayes-optimal AUROC, from the true probabilities: {best.value:.4f} ({best.low:.4f}–{best.high:.4f}).")
+
+
+@app.command()
+def train(
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder with labels and masks.")],
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint; an unfinished run in it is gone on with.")],
+    external: Annotated[Path | None, typer.Option(help="Held-out cohort, evaluated for the card.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 2025,
+    epochs: Annotated[int, typer.Option(help="At most; training stops early.")] = 24,
+    segmentation_cases: Annotated[int, typer.Option(help="Cases that train the segmentation network.")] = 2500,
+    segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.")] = 4,
+    name: Annotated[str, typer.Option(help="Name on the card.")] = "llnm-compact",
+    device: DeviceOption = None,
+) -> None:
+    """Train a model: segmentation, LLNM-Net, calibration; resumable, CPU or CUDA."""
+    from model.train.loop import Settings
+    from model.train.loop import train as run
+
+    settings = Settings(
+        seed=seed, epochs=epochs, segmentation_cases=segmentation_cases, segmentation_epochs=segmentation_epochs
+    )
+    with _told():
+        run(
+            cohort, out, settings=settings, external=external, device=device, name=name,
+            log=lambda line: tqdm.write(line), step=_Bars(),
+        )  # fmt: skip
+
+
+@app.command()
+def evaluate(
+    cohort: Annotated[Path | None, typer.Option(help="Cohort folder with labels.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns prediction and label.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Discrimination, calibration and segmentation with 95 % intervals, of a cohort or of any model's predictions."""
+    from model.cohort.evaluate import evaluate as figures
+    from model.cohort.evaluate import format_table
+    from model.cohort.scores import read_predictions
+
+    with _told():
+        if (cohort is None) == (predictions is None):
+            raise CaseError("give one of --cohort and --predictions", where="evaluate", fix="Name what to evaluate.")
+        if predictions is not None:
+            result = figures(read_predictions(predictions))
+        else:
+            from model.evaluate import evaluate_cohort
+            from model.ingest.cases import read_cohort
+            from model.predict import Predictor
+
+            assert cohort is not None
+            bars = _Bars()
+            result = evaluate_cohort(
+                _load(Predictor, checkpoint, device),
+                read_cohort(cohort),
+                progress=lambda done, total: bars("cases", done, total),
+            )
+        typer.echo(json.dumps(result.to_dict()) if as_json else format_table(result))
+
+
+@app.command()
+def predict(
+    cases: Annotated[Path, typer.Argument(help="A case (JSON), a cohort folder, its CSV, or a folder of JSON cases.")],
+    out: Annotated[Path | None, typer.Option(help="Write a table (.csv or .parquet) of a cohort instead.")] = None,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Calibrated probability, interval, stages and measurements: one JSON line a case."""
+    from model.evaluate import score_cohort, write_scored
+    from model.ingest.cases import read_cases, read_cohort
+    from model.predict import Predictor
+
+    with _told():
+        predictor = _load(Predictor, checkpoint, device)
+        if out is not None:
+            bars = _Bars()
+            scored = score_cohort(predictor, read_cohort(cases), progress=lambda done, total: bars("cases", done, total))
+            write_scored(scored, out)
+            typer.echo(f"{len(scored):,} scored cases in {out}.")
+            return
+        for prediction in predictor.predict_many(read_cases(cases)):
+            typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
+    headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
+) -> None:
+    """Open the dashboard."""
+    import importlib.util
+
+    from streamlit.web import bootstrap
+
+    found = importlib.util.find_spec("dashboard")  # named, not imported: the model knows nothing of the screen
+    if found is None or not found.submodule_search_locations:
+        typer.secho("The dashboard is not installed. Run pip install -e . in the project's folder.", err=True)
+        raise typer.Exit(1)
+    script = Path(next(iter(found.submodule_search_locations))) / "app.py"
+    options = {"server.port": port, "server.headless": headless, "browser.gatherUsageStats": False}
+    bootstrap.load_config_options({key.replace(".", "_"): value for key, value in options.items()})
+    bootstrap.run(str(script), False, [], {key.replace(".", "_"): value for key, value in options.items()})
+
+
+def _load(kind: type, checkpoint: Path | None, device: str | None):  # type: ignore[no-untyped-def]
+    return kind.load(device=device) if checkpoint is None else kind.load(checkpoint, device)  # type: ignore[attr-defined]

@@ -1,0 +1,112 @@
+"""A checkpoint against a cohort: one row a case, and the figures that follow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from model.cohort.discrimination import auroc, stage_auroc
+from model.cohort.evaluate import Evaluation, evaluate
+from model.cohort.scores import ScoredCases
+from model.encode import MeasuredCase
+from model.errors import CaseError
+from model.ingest.cases import Cohort
+from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.predict import Prediction, Predictor
+from model.schema import LABELS, VIEWS
+from model.simulate.cohort import TRUTH_NAME, read_truth
+
+Progress = Callable[[int, int], None]
+
+
+def score_cohort(
+    predictor: Predictor, cohort: Cohort, *, progress: Progress = lambda _done, _total: None
+) -> pd.DataFrame:
+    """One row a case: identity, fields read, prediction, stages, labels and, where masks are known, overlap.
+
+    Columns `probability`, `logit`, `interval_low`, `interval_high`, `stage_1` … `stage_3`, `nodule_iou`, `gland_iou`
+    (mean over views; intersection over union of predicted with true mask) beside the schema's names.
+    """
+    rows: list[dict[str, Any]] = []
+    for k in range(0, len(cohort), 32):
+        names = cohort.case_ids[k : k + 32]
+        measured = predictor.measure(cohort.case(name) for name in names)
+        for case, prediction in zip(measured, predictor.predict_measured(measured), strict=True):
+            rows.append(_row(cohort, case, prediction))
+        progress(len(rows), len(cohort))
+    return pd.DataFrame(rows)
+
+
+def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> Evaluation:
+    """Figures of a scored cohort; the Bayes-optimal AUROC too where the folder holds the simulation's truth."""
+    labelled = scored[scored["llnm"].notna()]
+    label = labelled["llnm"].astype(int).to_numpy()
+    result = evaluate(ScoredCases.from_arrays(labelled["probability"].to_numpy(), label), seed=seed)
+    extra: dict[str, Any] = {}
+    staged = labelled[labelled["stage"].notna() & (label == 1)]
+    if staged["stage"].nunique() == 3:
+        extra["stage_auroc"] = stage_auroc(
+            staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].astype(int).to_numpy()
+        )
+    truth_file = cohort.root / TRUTH_NAME
+    if truth_file.exists():
+        truth = read_truth(cohort.root).set_index("case_id").loc[labelled["case_id"], "probability"].to_numpy()
+        extra["bayes_auroc"] = auroc(truth, label).value
+    for target in ("nodule", "gland"):
+        overlap = scored[f"{target}_iou"].dropna()
+        if len(overlap):
+            extra[f"{target}_miou"] = float(overlap.mean())
+    return replace(result, **extra)
+
+
+def evaluate_cohort(
+    predictor: Predictor, cohort: Cohort, *, seed: int = 0, progress: Progress = lambda _done, _total: None
+) -> Evaluation:
+    """Score a cohort and evaluate it."""
+    return evaluate_scored(score_cohort(predictor, cohort, progress=progress), cohort, seed=seed)
+
+
+def write_scored(scored: pd.DataFrame, file: Path) -> None:
+    """Write a scored cohort whole or not at all, as Parquet or CSV by the file's ending."""
+    if file.suffix == ".parquet":
+        buffer = io.BytesIO()
+        scored.to_parquet(buffer, index=False)
+        atomic_write_bytes(file, buffer.getvalue())
+    elif file.suffix == ".csv":
+        atomic_write_text(file, scored.to_csv(index=False))
+    else:
+        raise CaseError(f"ending {file.suffix!r}", where=str(file), fix="Name a .parquet or .csv file.")
+
+
+def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "case_id": case.case.case_id,
+        "centre": case.case.centre,
+        "provenance": case.case.provenance,
+        **case.fields,
+        "probability": prediction.probability,
+        "logit": prediction.logit,
+        "interval_low": prediction.interval.low,
+        "interval_high": prediction.interval.high,
+        **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities)},
+        **{f.name: case.case.labels.get(f.name) for f in LABELS},
+    }
+    truth = cohort.true_masks(case.case.case_id)
+    for target in ("nodule", "gland"):
+        overlaps = [
+            _overlap(getattr(case.segmentations[view], target), true)
+            for view in VIEWS
+            if view in truth and (true := getattr(truth[view], target)) is not None
+        ]
+        row[f"{target}_iou"] = float(np.mean(overlaps)) if overlaps else None
+    return row
+
+
+def _overlap(found: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
+    return float((found & true).sum() / max(int((found | true).sum()), 1))

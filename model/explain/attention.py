@@ -1,0 +1,210 @@
+"""Where the model looks: its cross-attention between picture regions and report words, and rollout over all layers.
+
+Attention says what was read together, not what caused the prediction; pages must say so. Weights come back as return
+values of the network, in both directions and for every layer and head (Shen et al. 2025, Fig. S3; rollout: Abnar and
+Zuidema 2020).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from model.encode import MeasuredCase
+from model.nets.llnm_net import Attention
+from model.predict import Predictor
+from model.schema import CATEGORY_TOKENS, FIELD, MAPS, NUMERIC_TOKENS, VIEWS, MapName, View
+
+FloatArray = npt.NDArray[np.float32]
+Heads = Literal["mean", "max"] | int
+Layers = Literal["mean", "last"] | int
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of the report as the model read it.
+
+    Parameters
+    ----------
+    text : as written.
+    start, end : character offsets in the report.
+    tokens : indices of its pieces among the report tokens.
+    """
+
+    text: str
+    start: int
+    end: int
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CrossAttention:
+    """Attention between image regions and clinical tokens of one case.
+
+    Parameters
+    ----------
+    case_id : the case.
+    views : views that were read.
+    words : words of the report that were read, in order.
+    fields : names of the other clinical tokens, in order.
+    grid : regions a side; each map has grid × grid regions.
+    clinical_to_image : (L, V, H, words + fields, 3, grid, grid): where each word or field looks; each row sums to one
+        over the regions of the three maps.
+    image_to_clinical : (L, V, H, 3, grid, grid, words + fields): what each region reads; a row sums to one over words
+        and fields.
+    rollout : (V, 3, grid, grid) share of each region in the pooled representation, attention rolled out over all layers.
+    rollout_clinical : (V, words + fields) likewise.
+    """
+
+    case_id: str
+    views: tuple[View, ...]
+    words: tuple[Word, ...]
+    fields: tuple[str, ...]
+    grid: int
+    clinical_to_image: FloatArray
+    image_to_clinical: FloatArray
+    rollout: FloatArray
+    rollout_clinical: FloatArray
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Names of the clinical tokens: words as written, then field labels."""
+        return (*(w.text for w in self.words), *(FIELD[f].label for f in self.fields))
+
+    def regions_of(self, token: int, view: View, *, layer: Layers = "mean", head: Heads = "mean") -> FloatArray:
+        """Where a word or field looks: (3, grid, grid), summing to one for a single head or the mean."""
+        return _over_heads(self._layer(self.clinical_to_image, view, layer), head)[token]
+
+    def words_of(
+        self, map_name: MapName, row: int, column: int, view: View, *, layer: Layers = "mean", head: Heads = "mean"
+    ) -> FloatArray:
+        """What a region reads: (words + fields,), summing to one for a single head or the mean."""
+        weights = _over_heads(self._layer(self.image_to_clinical, view, layer), head)
+        return np.asarray(weights[MAPS.index(map_name), row, column])
+
+    def _layer(self, weights: FloatArray, view: View, layer: Layers) -> FloatArray:
+        of_view = weights[:, self.views.index(view)]
+        if layer == "mean":
+            return np.asarray(of_view.mean(0))
+        return np.asarray(of_view[-1 if layer == "last" else layer])
+
+
+def _over_heads(weights: FloatArray, head: Heads) -> FloatArray:
+    """Join heads (the first axis)."""
+    if head == "mean":
+        return np.asarray(weights.mean(0))
+    return np.asarray(weights.max(0) if head == "max" else weights[head])
+
+
+@torch.inference_mode()
+def cross_attention(predictor: Predictor, measured: MeasuredCase) -> CrossAttention:
+    """Every cross-attention weight of one case, gathered by word (pieces of a word are added up or averaged)."""
+    output = predictor.run(predictor.encode([measured]), return_attention=True)
+    assert output.attention is not None
+    attention = output.attention
+    words, groups = _words(predictor, measured)
+    config = predictor.net.config
+    grid = config.map_size // config.patch
+    text = config.text_tokens
+    fields = tuple(f.name for f in (*NUMERIC_TOKENS, *CATEGORY_TOKENS) if f.name in config.fields)
+    views = tuple(v for v in VIEWS if v in measured.features) or VIEWS[:1]
+    at = [VIEWS.index(v) for v in views]
+
+    reads = _as_array(attention.image_clinical[:, 0, at])  # (L, V, H, T_I, T_C)
+    looks = _as_array(attention.clinical_image[:, 0, at])  # (L, V, H, T_C, T_I)
+    # A word's pieces: what is read from it adds up; where it looks is the mean of where its pieces look.
+    reads = np.concatenate([_gather(reads, groups, np.sum, -1), reads[..., text:]], -1)
+    looks = np.concatenate([_gather(looks, groups, np.mean, -2), looks[..., text:, :]], -2)
+    shares = _rollout(attention, alpha=config.alpha)[at]  # (V, T_I + T_C)
+    images, clinical = shares[:, : 3 * grid * grid], shares[:, 3 * grid * grid :]
+    return CrossAttention(
+        case_id=measured.case.case_id,
+        views=views,
+        words=words,
+        fields=fields,
+        grid=grid,
+        clinical_to_image=looks.reshape(*looks.shape[:-1], len(MAPS), grid, grid),
+        image_to_clinical=reads.reshape(*reads.shape[:3], len(MAPS), grid, grid, reads.shape[-1]),
+        rollout=images.reshape(len(views), len(MAPS), grid, grid),
+        rollout_clinical=np.concatenate([_gather(clinical, groups, np.sum, -1), clinical[:, text:]], -1),
+    )
+
+
+def paint(
+    weights: FloatArray, box: tuple[float, float, float, float], shape: tuple[int, int], *, smooth: bool = True
+) -> FloatArray:
+    """Lay region weights (grid, grid) over the original picture.
+
+    Parameters
+    ----------
+    box : (row0, row1, column0, column1) of the map on the picture; may reach beyond it.
+    shape : (height, width) of the picture.
+    smooth : bilinear between regions, or blocks.
+
+    Returns
+    -------
+    (height, width) float32, NaN outside the box.
+    """
+    rows = (np.arange(shape[0]) + 0.5 - box[0]) / (box[1] - box[0])
+    columns = (np.arange(shape[1]) + 0.5 - box[2]) / (box[3] - box[2])
+    inside = ((rows >= 0) & (rows < 1))[:, None] & ((columns >= 0) & (columns < 1))[None]
+    fine = 16 * weights.shape[0]
+    method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    big = np.asarray(Image.fromarray(np.asarray(weights, np.float32)).resize((fine, fine), method))
+    r = np.clip((rows * fine).astype(int), 0, fine - 1)
+    c = np.clip((columns * fine).astype(int), 0, fine - 1)
+    painted = np.maximum(big[r[:, None], c[None]], 0)
+    return np.where(inside, painted, np.nan).astype(np.float32)
+
+
+def _words(predictor: Predictor, measured: MeasuredCase) -> tuple[tuple[Word, ...], list[list[int]]]:
+    """Words that were read, and the token positions of each."""
+    report = measured.case.report_text
+    encoded = predictor.checkpoint.tokenizer.encode(report)
+    pieces: dict[int, list[int]] = {}
+    for position, word in enumerate(encoded.word_index):
+        if encoded.present[position]:
+            pieces.setdefault(word, []).append(position)
+    words = []
+    for positions in pieces.values():
+        start, end = encoded.word_spans[positions[0]][0], encoded.word_spans[positions[-1]][1]
+        words.append(Word(report[start:end], start, end, tuple(positions)))
+    return tuple(words), [list(w.tokens) for w in words]
+
+
+def _gather(weights: FloatArray, groups: list[list[int]], join, axis: int) -> FloatArray:  # type: ignore[no-untyped-def]
+    """Join the token positions of each word along an axis."""
+    if not groups:
+        shape = list(weights.shape)
+        shape[axis] = 0
+        return np.zeros(shape, np.float32)
+    joined = [join(np.take(weights, positions, axis=axis), axis=axis) for positions in groups]
+    return np.asarray(np.stack(joined, axis=axis), dtype=np.float32)
+
+
+def _rollout(attention: Attention, *, alpha: float) -> FloatArray:
+    """Share of each token in the mean-pooled end, (V, T_I + T_C): heads averaged, identity added, layers multiplied."""
+    layers = []
+    for k in range(len(attention.image_image)):
+        image = torch.cat([attention.image_image[k], alpha * attention.image_clinical[k]], -1)
+        clinical = torch.cat([alpha * attention.clinical_image[k], attention.clinical_clinical[k]], -1)
+        layers.append(torch.cat([image, clinical], -2))
+    layers.extend(attention.self_layers)
+    total: torch.Tensor | None = None
+    for layer in layers:
+        mean = layer[0].float().mean(1)  # (V, T, T)
+        mixed = mean + torch.eye(mean.shape[-1], device=mean.device)
+        mixed = mixed / mixed.sum(-1, keepdim=True)
+        total = mixed if total is None else mixed @ total
+    assert total is not None
+    pooled = total.mean(-2)
+    return _as_array(pooled / pooled.sum(-1, keepdim=True))
+
+
+def _as_array(values: torch.Tensor) -> FloatArray:
+    return np.asarray(values.float().cpu().numpy(), dtype=np.float32)

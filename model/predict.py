@@ -1,0 +1,211 @@
+"""Three lines from a case to a calibrated probability.
+
+>>> from model import Predictor, read_case
+>>> predictor = Predictor.load()
+>>> predictor.predict(read_case("case.json")).probability
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from statsmodels.stats.proportion import proportion_confint
+
+from model.encode import MeasuredCase, encode, measure
+from model.nets.llnm_net import NetworkInputs, NetworkOutput
+from model.schema import Case, Value, View
+from model.segment import Segmentation, segment
+from model.train.checkpoint import SHIPPED, Checkpoint, load_checkpoint
+
+NEIGHBOURS = 200
+"""Validation cases with the nearest score, from which the interval of a probability is taken."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What happened to the validation cases that scored most like this one.
+
+    Parameters
+    ----------
+    low, high : 95 % Wilson interval of the observed rate of LLNM among them.
+    positives, count : numerator and denominator of that rate.
+    """
+
+    low: float
+    high: float
+    positives: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one case.
+
+    Parameters
+    ----------
+    case_id : the case.
+    probability : calibrated probability of LLNM (0…1).
+    logit : calibrated logit; probability = 1 / (1 + exp(−logit)).
+    interval : see `Interval`; it speaks of cases like the validation cases only.
+    stage_probabilities : probabilities of risk stages 1, 2 and 3, given that there is LLNM.
+    fields : the fields the model read, measured ones included.
+    notices : what a reader must know beside the number.
+    model : name and hash of the checkpoint.
+    """
+
+    case_id: str
+    probability: float
+    logit: float
+    interval: Interval
+    stage_probabilities: tuple[float, float, float]
+    fields: Mapping[str, Value]
+    notices: tuple[str, ...]
+    model: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "case_id": self.case_id,
+            "probability": round(self.probability, 6),
+            "logit": round(self.logit, 6),
+            "interval_95": [round(self.interval.low, 4), round(self.interval.high, 4)],
+            "interval_basis": f"{self.interval.positives} of the {self.interval.count} validation cases that scored "
+            "nearest had LLNM (Wilson)",
+            "stage_probabilities": [round(p, 6) for p in self.stage_probabilities],
+            "fields": {k: round(v, 4) if isinstance(v, float) else v for k, v in self.fields.items()},
+            "notices": list(self.notices),
+            "model": self.model,
+        }
+
+
+class Predictor:
+    """A checkpoint ready to use; safe to share between threads, since nothing on it changes after loading.
+
+    Parameters
+    ----------
+    checkpoint : what to predict with.
+    device : "cpu", "cuda" or None for CUDA when there is one.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.checkpoint = checkpoint
+        self.net = checkpoint.net.to(self.device).eval().requires_grad_(False)
+        self.segmentation = checkpoint.segmentation.to(self.device).eval().requires_grad_(False)
+        order = np.argsort(checkpoint.validation_logits, kind="stable")
+        self._sorted_logits = checkpoint.validation_logits[order]
+        self._positives = np.concatenate([[0], np.cumsum(checkpoint.validation_labels[order])])
+
+    @classmethod
+    def load(cls, folder: Path | str = SHIPPED, device: str | None = None) -> Predictor:
+        """Read a checkpoint folder; raises `CheckpointError` where it is missing or damaged."""
+        return cls(load_checkpoint(folder), device)
+
+    def measure(self, cases: Iterable[Case]) -> list[MeasuredCase]:
+        """Segment the pictures and measure nodule and gland."""
+        cases = list(cases)
+        places: list[tuple[int, View]] = [(i, view) for i, case in enumerate(cases) for view in case.images]
+        found = segment(self.segmentation, [cases[i].images[view] for i, view in places], device=self.device)
+        by_case: list[dict[View, Segmentation]] = [{} for _ in cases]
+        for (i, view), masks in zip(places, found, strict=True):
+            by_case[i][view] = masks
+        size = self.net.config.map_size
+        return [measure(case, masks, map_size=size) for case, masks in zip(cases, by_case, strict=True)]
+
+    def encode(self, measured: Iterable[MeasuredCase]) -> NetworkInputs:
+        """Network inputs on this predictor's device."""
+        return encode(list(measured), self.checkpoint.tokenizer, self.net.config).to(self.device)
+
+    def calibrated(self, logit: torch.Tensor) -> torch.Tensor:
+        """Calibrated logits from the network's own."""
+        return logit / self.checkpoint.temperature
+
+    @torch.inference_mode()
+    def run(self, inputs: NetworkInputs, *, return_attention: bool = False) -> NetworkOutput:
+        """Forward pass without gradients."""
+        return self.net(inputs, return_attention=return_attention)  # type: ignore[no-any-return]
+
+    def predict_measured(self, measured: Iterable[MeasuredCase]) -> list[Prediction]:
+        """Predictions of cases already measured, in their order."""
+        measured = list(measured)
+        if not measured:
+            return []
+        output = self.run(self.encode(measured))
+        logits = self.calibrated(output.logit.float()).cpu().numpy()
+        stages = torch.softmax(output.stage_logits.float(), -1).cpu().numpy()
+        return [
+            self._prediction(case, float(logit), stage) for case, logit, stage in zip(measured, logits, stages, strict=True)
+        ]
+
+    def predict(self, case: Case) -> Prediction:
+        """Prediction of one case."""
+        return self.predict_measured(self.measure([case]))[0]
+
+    def predict_many(self, cases: Iterable[Case], *, batch: int = 32) -> Iterator[Prediction]:
+        """Predictions of a stream of cases, in order; memory does not grow with its length."""
+        iterator = iter(cases)
+        while block := list(islice(iterator, batch)):
+            yield from self.predict_measured(self.measure(block))
+
+    def interval(self, logit: float) -> Interval:
+        """Observed rate among the validation cases with the nearest score, with its 95 % Wilson interval."""
+        n = len(self._sorted_logits)
+        count = min(NEIGHBOURS, n)
+        at = int(np.searchsorted(self._sorted_logits, logit))
+        start = min(max(at - count // 2, 0), n - count)
+        # The window slides to the side whose far end is nearer.
+        while start > 0 and logit - self._sorted_logits[start - 1] < self._sorted_logits[start + count - 1] - logit:
+            start -= 1
+        while start + count < n and self._sorted_logits[start + count] - logit < logit - self._sorted_logits[start]:
+            start += 1
+        positives = int(self._positives[start + count] - self._positives[start])
+        low, high = proportion_confint(positives, count, method="wilson")
+        return Interval(float(low), float(high), positives, count)
+
+    def _prediction(self, measured: MeasuredCase, logit: float, stage: np.ndarray[Any, Any]) -> Prediction:
+        return Prediction(
+            case_id=measured.case.case_id,
+            probability=1 / (1 + math.exp(-logit)),
+            logit=logit,
+            interval=self.interval(logit),
+            stage_probabilities=(float(stage[0]), float(stage[1]), float(stage[2])),
+            fields=measured.fields,
+            notices=self.notices(measured),
+            model=self.checkpoint.identity,
+        )
+
+    def notices(self, measured: MeasuredCase) -> tuple[str, ...]:
+        """What a reader must know beside the number: domain, outlines, missing inputs."""
+        case, result = measured.case, []
+        if case.provenance != "synthetic" and self.checkpoint.card.get("training_data") == "synthetic":
+            result.append(
+                "Outside the model's domain: it was trained on synthetic pictures only, this case is not one of them. "
+                "The number demonstrates the method and says nothing about a patient."
+            )
+        for view, found in measured.segmentations.items():
+            if not found.found:
+                what = "nodule" if not found.nodule.any() else "gland"
+                result.append(f"No {what} found on the {view} view; it was left out. Outline it by hand.")
+            elif found.unsure:
+                result.append(
+                    f"The outlines on the {view} view are unsure (agreement {found.nodule_confidence:.0%} nodule, "
+                    f"{found.gland_confidence:.0%} gland). Check them, or outline by hand."
+                )
+        if all(image.pixel_spacing_mm is None for image in case.images.values()):
+            result.append("Pixel spacing unknown: distances are in % of gland depth, not in mm.")
+        if not case.report_text.strip():
+            result.append("No report: the model used its “no report” token.")
+        else:
+            read = self.checkpoint.tokenizer.encode(case.report_text)
+            if read.unknown_share > 0.3:
+                result.append(f"{read.unknown_share:.0%} of the report's words are unknown to the model.")
+            if read.truncated:
+                result.append(f"The report was cut after its first {len(read.ids)} word pieces.")
+        return tuple(result)

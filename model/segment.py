@@ -1,0 +1,116 @@
+"""From a picture to nodule and gland masks: network output made into two clean shapes and how sure they are.
+
+The network sees every picture squeezed to 128 × 128; its probabilities are brought back to the picture's own pixels
+before they are cut, so that an outline is finer than the network's grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from model.nets.segmentation import SegmentationNet
+from model.schema import GrayImage, Mask, ViewImage
+
+INPUT_SIZE = 128
+UNSURE_BELOW = 0.75
+"""A mask whose confidence is lower is shown as unsure, with the offer to outline by hand."""
+
+_SMALLEST_NODULE = 12  # pixels; less is no nodule but speckle
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Masks of one picture and where they come from.
+
+    Parameters
+    ----------
+    nodule, gland : (height, width) bool; either may be empty where nothing was found.
+    nodule_confidence, gland_confidence : overlap (intersection over union) of the mask cut at 0.3 with that cut at 0.7;
+        1 for a mask given by a person.
+    """
+
+    nodule: Mask
+    gland: Mask
+    nodule_confidence: float
+    gland_confidence: float
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a nodule and a gland to measure."""
+        return bool(self.nodule.any() and self.gland.any())
+
+    @property
+    def unsure(self) -> bool:
+        """Whether a person should check the outlines."""
+        return not self.found or min(self.nodule_confidence, self.gland_confidence) < UNSURE_BELOW
+
+
+def network_input(pixels: GrayImage) -> GrayImage:
+    """Squeeze to (128, 128) and bring to zero mean and unit spread, so that gain matters little."""
+    small = Image.fromarray(pixels).resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    values = np.asarray(small, dtype=np.float32)
+    return np.asarray((values - values.mean()) / (values.std() + 1e-3), dtype=np.float32)
+
+
+def clean(probability: npt.NDArray[np.float32], shape: tuple[int, int]) -> Segmentation:
+    """Masks from network probabilities.
+
+    Parameters
+    ----------
+    probability : (2, 128, 128), nodule then gland.
+    shape : (height, width) of the picture.
+    """
+    height, width = shape
+    full = [np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR)) for p in probability]
+    gland, gland_confidence = _main_piece(full[1], keep=0.08)
+    gland = ndimage.binary_fill_holes(gland)
+    nodule, nodule_confidence = _main_piece(full[0], keep=1.0)
+    if nodule.sum() < _SMALLEST_NODULE:
+        nodule, nodule_confidence = np.zeros_like(nodule), 0.0
+    return Segmentation(nodule, np.asarray(gland | nodule), nodule_confidence, gland_confidence)
+
+
+def _main_piece(probability: npt.NDArray[np.float32], keep: float) -> tuple[Mask, float]:
+    """The piece with the most probability (others from `keep` times its size stay), and its confidence."""
+    mask = probability > 0.5
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask, 0.0
+    weight = ndimage.sum_labels(probability, labels, np.arange(1, count + 1))
+    kept = np.isin(labels, 1 + np.flatnonzero(weight >= keep * weight.max()))
+    near = ndimage.binary_dilation(kept, iterations=6)
+    loose, tight = (probability > 0.3) & near, (probability > 0.7) & near
+    return kept, float(tight.sum() / max(int(loose.sum()), 1))
+
+
+@torch.inference_mode()
+def segment(
+    net: SegmentationNet, images: Sequence[ViewImage], *, device: torch.device, batch: int = 32
+) -> list[Segmentation]:
+    """Masks of each picture; a mask that a person gave is kept as it is.
+
+    Parameters
+    ----------
+    net : in evaluation mode, on `device`.
+    images : any sizes.
+    """
+    result: list[Segmentation] = []
+    for k in range(0, len(images), batch):
+        block = images[k : k + batch]
+        x = torch.from_numpy(np.stack([network_input(v.pixels) for v in block]))[:, None].to(device)
+        probability = torch.sigmoid(net(x)).float().cpu().numpy()
+        for view, p in zip(block, probability, strict=True):
+            found = clean(p, (view.pixels.shape[0], view.pixels.shape[1]))
+            if view.gland_mask is not None:
+                found = replace(found, gland=view.gland_mask, gland_confidence=1.0)
+            if view.nodule_mask is not None:
+                found = replace(found, nodule=view.nodule_mask, nodule_confidence=1.0)
+            result.append(found)
+    return result

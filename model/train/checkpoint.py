@@ -1,0 +1,159 @@
+"""Checkpoints: a folder of safetensors with a card; never pickle.
+
+`card.json` says what the model is, what it was trained on, how good it was and what it must not be used for, and holds
+the hash of every other file: a damaged or mixed-up checkpoint is refused with the difference named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from model.errors import CheckpointError
+from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.nets.config import NetConfig
+from model.nets.llnm_net import LlnmNet
+from model.nets.segmentation import SegmentationNet
+from model.nets.tokenizer import ReportTokenizer
+from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, VIEWS, category_values
+
+SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "llnm-compact"
+"""The checkpoint that comes with the project."""
+
+_FILES = ("llnm_net.safetensors", "segmentation.safetensors", "validation.safetensors", "tokenizer.json")
+FORMAT = 1
+
+
+def schema_description() -> dict[str, Any]:
+    """What a checkpoint was trained to read; a checkpoint made for another schema is refused."""
+    return {
+        "views": list(VIEWS),
+        "maps": list(MAPS),
+        "numeric": [f.name for f in NUMERIC_TOKENS],
+        "numeric_scale": [[f.mean, f.spread] for f in NUMERIC_TOKENS],
+        "categories": {f.name: list(category_values(f)) for f in CATEGORY_TOKENS},
+    }
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with all it takes to use it.
+
+    Parameters
+    ----------
+    net, segmentation : networks, in evaluation mode.
+    tokenizer : of the reports.
+    temperature : logit ÷ temperature is the calibrated logit (Guo et al. 2017).
+    validation_logits, validation_labels : (n,) calibrated logits and outcomes of the validation cases.
+    card : the model card.
+    """
+
+    net: LlnmNet
+    segmentation: SegmentationNet
+    tokenizer: ReportTokenizer
+    temperature: float
+    validation_logits: npt.NDArray[np.float32]
+    validation_labels: npt.NDArray[np.bool_]
+    card: Mapping[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """Name and short hash: what a report or a cache key quotes."""
+        digest = hashlib.sha256(json.dumps(self.card["sha256"], sort_keys=True).encode()).hexdigest()
+        return f"{self.card['name']}@{digest[:10]}"
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> None:
+    """Write a checkpoint; the card goes last, so that a folder with a card is whole."""
+    folder = Path(folder)
+    tensors = {
+        "validation_logits": torch.from_numpy(checkpoint.validation_logits.astype(np.float32)),
+        "validation_labels": torch.from_numpy(checkpoint.validation_labels.astype(np.uint8)),
+    }
+    contents = {
+        "llnm_net.safetensors": save_tensors(_plain(checkpoint.net.state_dict())),
+        "segmentation.safetensors": save_tensors(_plain(checkpoint.segmentation.state_dict())),
+        "validation.safetensors": save_tensors(tensors),
+        "tokenizer.json": checkpoint.tokenizer.to_json().encode("utf-8"),
+    }
+    card = {
+        **checkpoint.card,
+        "format": FORMAT,
+        "temperature": checkpoint.temperature,
+        "network": checkpoint.net.config.to_dict(),
+        "segmentation": {"base": checkpoint.segmentation.base},
+        "schema": schema_description(),
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
+    }
+    for name, data in contents.items():
+        atomic_write_bytes(folder / name, data)
+    atomic_write_text(folder / "card.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, damaged, or made for another schema or format; the message names the difference.
+    """
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / "card.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError("no card.json there", where=str(folder), fix="Name a folder that `llnm train` wrote.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"card.json cannot be read ({error})", where=str(folder), fix="Restore it.") from None
+    if card.get("format") != FORMAT:
+        raise CheckpointError(
+            f"format {card.get('format')!r}, this version reads {FORMAT}", where=str(folder), fix="Train it again."
+        )
+    expected, found = schema_description(), card.get("schema", {})
+    different = [key for key in expected if found.get(key) != expected[key]]
+    if different:
+        raise CheckpointError(
+            f"made for other {', '.join(different)}", where=str(folder), fix="Train again with this version's schema."
+        )
+    data: dict[str, bytes] = {}
+    for name in _FILES:
+        try:
+            data[name] = (folder / name).read_bytes()
+        except OSError:
+            raise CheckpointError(f"{name} is missing", where=str(folder), fix="Restore the whole folder.") from None
+        if hashlib.sha256(data[name]).hexdigest() != card["sha256"].get(name):
+            raise CheckpointError(f"{name} does not match its card", where=str(folder), fix="Restore the whole folder.")
+    try:
+        net = LlnmNet(NetConfig.from_dict(card["network"]))
+        net.load_state_dict(load_tensors(data["llnm_net.safetensors"]))
+        segmentation = SegmentationNet(base=int(card["segmentation"]["base"]))
+        segmentation.load_state_dict(load_tensors(data["segmentation.safetensors"]))
+        validation = load_tensors(data["validation.safetensors"])
+    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the weights do not fit ({error})", where=str(folder), fix="Restore the folder.") from None
+    return Checkpoint(
+        net=net.eval(),
+        segmentation=segmentation.eval(),
+        tokenizer=ReportTokenizer.from_json(data["tokenizer.json"].decode("utf-8")),
+        temperature=float(card["temperature"]),
+        validation_logits=validation["validation_logits"].numpy(),
+        validation_labels=validation["validation_labels"].numpy().astype(bool),
+        card=card,
+    )
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU, as safetensors wants them."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}

@@ -1,0 +1,140 @@
+"""A cohort made ready for training: measured once, then only arrays.
+
+Pictures are segmented and measured as a user's would be (predicted masks, not true ones), so the model is trained on
+what it will be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.encode import drop_groups, encode, measure
+from model.errors import CaseError
+from model.ingest.cases import Cohort
+from model.nets.config import NetConfig
+from model.nets.llnm_net import NetworkInputs
+from model.nets.segmentation import SegmentationNet
+from model.nets.tokenizer import ReportTokenizer
+from model.schema import GROUPS
+from model.segment import segment
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Inputs and outcomes of n cases.
+
+    Parameters
+    ----------
+    inputs : network inputs with the maps kept as uint8 (0…255) to save memory; `batch` gives floats.
+    llnm : (n,) float, 0 or 1.
+    stage : (n,) long, 0…2 for stages 1…3, −1 where unknown.
+    case_ids : (n,) names.
+    """
+
+    inputs: NetworkInputs
+    llnm: Tensor
+    stage: Tensor
+    case_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.case_ids)
+
+    def rows(self, index: Tensor) -> Dataset:
+        """Some cases only."""
+        names = tuple(self.case_ids[i] for i in index.tolist())
+        return Dataset(self.inputs.rows(index), self.llnm[index], self.stage[index], names)
+
+    def batch(self, index: Tensor) -> NetworkInputs:
+        """Network inputs of some cases, maps as floats in 0…1."""
+        picked = self.inputs.rows(index)
+        return replace(picked, maps=picked.maps.float() / 255)
+
+
+def split_cases(
+    cohort: Cohort, *, seed: int, validation_share: float = 0.2
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row numbers for training and validation, at random by case (published: 80/20)."""
+    order = np.random.default_rng([seed, 80]).permutation(len(cohort.table))
+    cut = round(len(order) * validation_share)
+    if cut == 0 or cut == len(order):
+        raise CaseError(f"{len(order)} cases", where=str(cohort.root), fix="Training needs at least 10 cases.")
+    return np.sort(order[cut:]), np.sort(order[:cut])
+
+
+def build_dataset(
+    cohort: Cohort,
+    segmentation: SegmentationNet,
+    tokenizer: ReportTokenizer,
+    config: NetConfig,
+    *,
+    device: torch.device,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Dataset:
+    """Segment, measure and encode every labelled case of a cohort, in the table's order.
+
+    Raises
+    ------
+    CaseError
+        If a case has no LLNM label.
+    """
+    parts: list[NetworkInputs] = []
+    names = [str(c) for c in cohort.table["case_id"]]
+    unlabelled = [n for n, v in zip(names, cohort.table["llnm"], strict=True) if v is None or v != v]
+    if unlabelled:
+        raise CaseError(
+            f"{len(unlabelled)} cases without `llnm`, the first {unlabelled[0]}",
+            where=str(cohort.root),
+            fix="Training needs an outcome for every case: fill it in or leave the case out.",
+        )
+    llnm, stage = [], []
+    for k in range(0, len(names), 32):
+        cases = [cohort.case(name) for name in names[k : k + 32]]
+        places = [(i, view) for i, case in enumerate(cases) for view in case.images]
+        found = segment(segmentation, [cases[i].images[view] for i, view in places], device=device)
+        masks = {place: masks for place, masks in zip(places, found, strict=True)}
+        measured = [
+            measure(case, {view: masks[i, view] for view in case.images}, map_size=config.map_size)
+            for i, case in enumerate(cases)
+        ]
+        inputs = encode(measured, tokenizer, config)
+        parts.append(replace(inputs, maps=(inputs.maps * 255 + 0.5).to(torch.uint8)))
+        for case in cases:
+            llnm.append(float(bool(case.labels["llnm"])))
+            known = "stage" in case.labels and case.labels["llnm"]
+            stage.append(int(str(case.labels["stage"])) - 1 if known else -1)
+        progress(len(cases))
+    return Dataset(NetworkInputs.cat(parts), torch.tensor(llnm), torch.tensor(stage), tuple(names))
+
+
+def augment(inputs: NetworkInputs, generator: torch.Generator) -> NetworkInputs:
+    """Training noise that respects anatomy: mirrored maps, small shifts, lost groups, views and words.
+
+    Losing whole groups at random teaches the "missing" tokens, on which both missing fields and Shapley coalitions
+    depend: half of the cases are whole, a quarter lose a few groups, a quarter lose a random share of all.
+    """
+    b = len(inputs.numeric)
+
+    def chance(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    maps = torch.where(chance(b, 1, 1, 1, 1) < 0.5, inputs.maps.flip(-1), inputs.maps)
+    down, right = (int(v) for v in torch.randint(-2, 3, (2,), generator=generator))
+    maps = torch.roll(maps, (down, right), (-2, -1))
+    regime = chance(b, 1)
+    keep_share = torch.where(regime < 0.5, 1.0, torch.where(regime < 0.75, 0.85, chance(b, 1)))
+    keep = chance(b, len(GROUPS)) < keep_share
+    lost_view = chance(b, inputs.view_present.shape[1]) < 0.08
+    view_present = inputs.view_present & ~lost_view
+    view_present = torch.where(view_present.any(1, keepdim=True), view_present, inputs.view_present)
+    words = inputs.word_present & (chance(*inputs.word_present.shape) >= 0.05)
+    jitter = 0.04 * torch.randn(inputs.numeric.shape, generator=generator)
+    noisy = replace(
+        inputs, maps=maps, view_present=view_present, word_present=words, numeric=inputs.numeric + jitter
+    )
+    return drop_groups(noisy, keep)

@@ -1,0 +1,417 @@
+"""From a cohort folder to a checkpoint: `train`. Seeded, resumable after any interruption, CPU or CUDA.
+
+Order: segmentation network → pictures measured once → tokenizer → LLNM-Net with early stopping on the validation
+AUROC → temperature on the validation cases → checkpoint with its card. Each stage leaves its result in `OUT/work`, so
+the same call goes on where it stopped; state is kept in safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.cohort.discrimination import auroc
+from model.cohort.evaluate import Evaluation
+from model.errors import CaseError
+from model.evaluate import evaluate_cohort
+from model.ingest.cases import Cohort, read_cohort
+from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.nets.config import NetConfig, compact_config
+from model.nets.llnm_net import LlnmNet, NetworkInputs, NetworkOutput
+from model.nets.segmentation import SegmentationNet
+from model.nets.tokenizer import ReportTokenizer
+from model.predict import Predictor
+from model.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.train.data import Dataset, augment, build_dataset, split_cases
+from model.train.segmentation import load_views, train_segmentation
+
+STAGE_WEIGHT = 0.3
+"""Weight of the stage loss beside the LLNM loss."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Parameters
+    ----------
+    seed : everything random follows from it.
+    epochs : at most; training stops earlier after `patience` epochs without a better validation AUROC.
+    batch : cases a step.
+    learning_rate, weight_decay : of AdamW; the rate warms up over one epoch and falls as a cosine.
+    segmentation_cases, segmentation_epochs : how much to train the segmentation network.
+    vocabulary : size of the report vocabulary.
+    average : decay of the running mean of weights that is evaluated and kept.
+    """
+
+    seed: int = 2025
+    epochs: int = 24
+    patience: int = 5
+    batch: int = 64
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.01
+    segmentation_cases: int = 2500
+    segmentation_epochs: int = 4
+    vocabulary: int = 600
+    average: float = 0.995
+
+
+Log = Callable[[str], None]
+Step = Callable[[str, int, int], None]
+"""Progress: what is being done, steps done, steps in all."""
+
+
+def train(
+    cohort_folder: Path | str,
+    out: Path | str,
+    *,
+    settings: Settings = Settings(),
+    config: NetConfig | None = None,
+    external: Path | str | None = None,
+    device: str | None = None,
+    name: str = "llnm-compact",
+    log: Log = print,
+    step: Step = lambda _what, _done, _total: None,
+) -> Checkpoint:
+    """Train on a cohort folder and write a checkpoint to `out`.
+
+    Parameters
+    ----------
+    cohort_folder : with labels; with masks for the segmentation network.
+    external : cohort held out whole, evaluated at the end for the card.
+    device : "cpu", "cuda" or None for CUDA when there is one.
+
+    Raises
+    ------
+    CaseError
+        If the cohort cannot be trained on, or `out` holds another run.
+    """
+    begin = time.monotonic()
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    out, work = Path(out), Path(out) / "work"
+    cohort = read_cohort(cohort_folder)
+    config = config or compact_config()
+    _claim(work, {"cohort": _describe(cohort), "settings": asdict(settings), "network": config.to_dict()})
+    clock = _Clock(work / "seconds.json")
+
+    training_rows, validation_rows = split_cases(cohort, seed=settings.seed)
+    ids = cohort.table["case_id"].astype(str).to_numpy()
+    with clock("segmentation"):
+        segmentation = _segmentation(cohort, ids[training_rows], work, settings, place, step)
+    tokenizer = ReportTokenizer.train(
+        [str(t) for t in cohort.table["report_text"].iloc[training_rows] if isinstance(t, str)],
+        vocab_size=settings.vocabulary,
+        max_tokens=config.text_tokens,
+    )
+    config = replace(config, vocab_size=tokenizer.vocab_size)
+    with clock("measuring"):
+        dataset = _dataset(cohort, segmentation, tokenizer, config, work, place, step)
+    training = dataset.rows(torch.from_numpy(training_rows))
+    validation = dataset.rows(torch.from_numpy(validation_rows))
+    with clock("network"):
+        net, history = _fit(training, validation, config, settings, place, work, log, step)
+
+    logits = _logits(net, validation, place)
+    temperature = fit_temperature(logits, validation.llnm)
+    calibrated = (logits / temperature).numpy()
+    checkpoint = Checkpoint(
+        net=net,
+        segmentation=segmentation,
+        tokenizer=tokenizer,
+        temperature=temperature,
+        validation_logits=calibrated,
+        validation_labels=validation.llnm.numpy().astype(bool),
+        card={
+            "name": name,
+            "purpose": "Risk of lateral lymph node metastasis before thyroid surgery. Research and teaching only; "
+            "not a medical device.",
+            "training_data": cohort.provenance,
+            "cohort": _describe(cohort),
+            "training_cases": len(training),
+            "validation_cases": len(validation),
+            "settings": asdict(settings),
+            "commit": _commit(),
+            "torch": torch.__version__,
+            "device": str(place),
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "history": history,
+            "validation": {"auroc": float(auroc(1 / (1 + np.exp(-calibrated)), validation.llnm.numpy()).value)},
+            "limits": [
+                "Trained on synthetic cases only: figures say nothing about patients."
+                if cohort.provenance == "synthetic"
+                else "Valid at best for patients like those of the training cohort.",
+                "Expects two B-mode views without measuring lines, one nodule a picture.",
+                "Reads English reports only.",
+            ],
+            "training_seconds": clock.seconds(),
+        },
+    )
+    save_checkpoint(checkpoint, out)
+    if external is not None:
+        held_out: Evaluation = evaluate_cohort(
+            Predictor(load_checkpoint(out), device), read_cohort(external), progress=lambda n, of: step("evaluate", n, of)
+        )
+        card = {**checkpoint.card, "external": held_out.to_dict()}
+        save_checkpoint(replace(checkpoint, card=card), out)
+    shutil.rmtree(work)
+    log(f"Checkpoint in {out} after {time.monotonic() - begin:.0f} s (this call).")
+    return load_checkpoint(out)
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Temperature that makes the validation logits calibrated (Guo et al. 2017): least log loss on (n,), (n,)."""
+    log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_temperature], max_iter=60)
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = F.binary_cross_entropy_with_logits(logits.double() / log_temperature.exp(), labels.double())
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return float(log_temperature.exp())
+
+
+def _fit(
+    training: Dataset, validation: Dataset, config: NetConfig, settings: Settings, device: torch.device, work: Path,
+    log: Log, step: Step,
+) -> tuple[LlnmNet, list[dict[str, float]]]:  # fmt: skip
+    """Epochs with early stopping; the weights kept are a running mean."""
+    torch.manual_seed(settings.seed)
+    net = LlnmNet(config).to(device)
+    mean = LlnmNet(config).to(device)
+    mean.load_state_dict(net.state_dict())
+    best = LlnmNet(config).to(device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    per_epoch = math.ceil(len(training) / settings.batch)
+    total = per_epoch * settings.epochs
+
+    def rate(s: int) -> float:
+        return min(1.0, (s + 1) / per_epoch) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(s / total, 1))))
+
+    history: list[dict[str, float]] = _resume(work, net, mean, best, optimiser)
+    for epoch in range(len(history), settings.epochs):
+        best_epoch = max(range(len(history)), key=lambda e: history[e]["auroc"], default=0)
+        if len(history) - 1 - best_epoch >= settings.patience:
+            break
+        torch.manual_seed(settings.seed * 1000 + epoch)  # dropout and order follow from seed and epoch alone
+        generator = torch.Generator().manual_seed(settings.seed * 1000 + epoch)
+        order = torch.randperm(len(training), generator=generator)
+        net.train()
+        losses = []
+        for k in range(per_epoch):
+            index = order[k * settings.batch : (k + 1) * settings.batch]
+            inputs = augment(training.batch(index), generator).to(device)
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * rate(epoch * per_epoch + k)
+            with _precision(device):
+                output = net(inputs)
+            loss = _loss(output, training.llnm[index].to(device), training.stage[index].to(device))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            with torch.no_grad():
+                decay = min(settings.average, 1 - 1 / (epoch * per_epoch + k + 2))
+                for averaged, current in zip(mean.parameters(), net.parameters(), strict=True):
+                    averaged.lerp_(current, 1 - decay)
+            losses.append(float(loss.detach()))
+            step(f"epoch {epoch + 1}", k + 1, per_epoch)
+        for averaged_buffer, buffer in zip(mean.buffers(), net.buffers(), strict=True):
+            averaged_buffer.copy_(buffer)
+        logits = _logits(mean, validation, device)
+        scored = float(auroc(torch.sigmoid(logits).numpy(), validation.llnm.numpy()).value)
+        if scored > max((h["auroc"] for h in history), default=0.0):
+            best.load_state_dict(mean.state_dict())
+        log_loss = float(F.binary_cross_entropy_with_logits(logits, validation.llnm))
+        history.append({"loss": float(np.mean(losses)), "validation_loss": log_loss, "auroc": scored})
+        log(f"epoch {epoch + 1:3d}  loss {history[-1]['loss']:.4f}  validation {log_loss:.4f}  AUROC {scored:.4f}")
+        _save_state(work, net, mean, best, optimiser, history)
+    return best.eval(), history
+
+
+def _loss(output: NetworkOutput, llnm: Tensor, stage: Tensor) -> Tensor:
+    loss = F.binary_cross_entropy_with_logits(output.logit.float(), llnm)
+    known = stage >= 0
+    if known.any():
+        # Averaged over the whole batch, so that few positives do not weigh more.
+        staged = F.cross_entropy(output.stage_logits[known].float(), stage[known], reduction="sum") / len(stage)
+        loss = loss + STAGE_WEIGHT * staged
+    return loss
+
+
+def _precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Mixed precision where the device gains from it."""
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+@torch.inference_mode()
+def _logits(net: LlnmNet, dataset: Dataset, device: torch.device) -> Tensor:
+    """Uncalibrated logits (n,) on the CPU."""
+    net.eval()
+    index = torch.arange(len(dataset))
+    return torch.cat([net(dataset.batch(rows).to(device)).logit.float().cpu() for rows in index.split(128)])
+
+
+def _segmentation(
+    cohort: Cohort, ids: np.ndarray[Any, Any], work: Path, settings: Settings, device: torch.device, step: Step
+) -> SegmentationNet:
+    file = work / "segmentation.safetensors"
+    if file.exists():
+        net = SegmentationNet().to(device)
+        net.load_state_dict(load_file(file))
+        return net.eval()
+    chosen = list(ids[: settings.segmentation_cases])
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        step("pictures for segmentation", done, len(chosen))
+
+    pictures, masks = load_views(cohort, chosen, count)
+    steps, taken = settings.segmentation_epochs * math.ceil(len(pictures) / 32), 0
+
+    def advance(n: int, loss: float) -> None:
+        nonlocal taken
+        taken += n
+        step(f"segmentation, loss {loss:.3f}", taken, steps)
+
+    net = train_segmentation(
+        pictures, masks, seed=settings.seed, epochs=settings.segmentation_epochs, device=device, progress=advance
+    )
+    atomic_write_bytes(file, save_tensors({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}))
+    return net
+
+
+def _dataset(
+    cohort: Cohort, segmentation: SegmentationNet, tokenizer: ReportTokenizer, config: NetConfig, work: Path,
+    device: torch.device, step: Step,
+) -> Dataset:  # fmt: skip
+    file = work / "dataset.safetensors"
+    names = tuple(str(c) for c in cohort.table["case_id"])
+    if not file.exists():
+        done = 0
+
+        def count(n: int) -> None:
+            nonlocal done
+            done += n
+            step("measuring", done, len(names))
+
+        built = build_dataset(cohort, segmentation, tokenizer, config, device=device, progress=count)
+        tensors = {f.name: getattr(built.inputs, f.name) for f in fields(NetworkInputs)}
+        stored = {k: v.contiguous() for k, v in tensors.items() if v is not None}
+        atomic_write_bytes(file, save_tensors({**stored, "llnm": built.llnm, "stage": built.stage}))
+    loaded = load_file(file)
+    llnm, stage = loaded.pop("llnm"), loaded.pop("stage")
+    return Dataset(NetworkInputs(**loaded), llnm, stage, names)
+
+
+def _save_state(
+    work: Path, net: LlnmNet, mean: LlnmNet, best: LlnmNet, optimiser: torch.optim.Optimizer, history: list[dict[str, float]]
+) -> None:
+    tensors = {
+        f"{prefix}.{key}": value.detach().cpu().contiguous().clone()
+        for prefix, module in (("net", net), ("mean", mean), ("best", best))
+        for key, value in module.state_dict().items()
+    }
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
+    atomic_write_bytes(work / "state.safetensors", save_tensors(tensors, metadata={"history": json.dumps(history)}))
+
+
+def _resume(
+    work: Path, net: LlnmNet, mean: LlnmNet, best: LlnmNet, optimiser: torch.optim.Optimizer
+) -> list[dict[str, float]]:
+    from safetensors import safe_open
+
+    file = work / "state.safetensors"
+    if not file.exists():
+        return []
+    with safe_open(file, framework="pt") as opened:
+        history: list[dict[str, float]] = json.loads(opened.metadata()["history"])
+    tensors = load_file(file)
+    for prefix, module in (("net", net), ("mean", mean), ("best", best)):
+        start = f"{prefix}."
+        module.load_state_dict({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, number, name = key.split(".", 2)
+            state.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return history
+
+
+class _Clock:
+    """Seconds spent in each stage, over all calls of a resumed run."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def seconds(self) -> dict[str, float]:
+        return dict(json.loads(self.file.read_text("utf-8"))) if self.file.exists() else {}
+
+    def __call__(self, stage: str) -> _Timed:
+        return _Timed(self, stage)
+
+    def add(self, stage: str, seconds: float) -> None:
+        spent = self.seconds()
+        atomic_write_text(self.file, json.dumps({**spent, stage: round(spent.get(stage, 0.0) + seconds, 1)}))
+
+
+class _Timed:
+    def __init__(self, clock: _Clock, stage: str) -> None:
+        self.clock, self.stage = clock, stage
+
+    def __enter__(self) -> None:
+        self.begin = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.clock.add(self.stage, time.monotonic() - self.begin)
+
+
+def _describe(cohort: Cohort) -> dict[str, Any]:
+    return {
+        "name": cohort.name,
+        "provenance": cohort.provenance,
+        "cases": len(cohort.table),
+        "centres": sorted({str(c) for c in cohort.table["centre"] if isinstance(c, str)}),
+    }
+
+
+def _claim(work: Path, run: dict[str, Any]) -> None:
+    """Take the work folder for this run, or refuse if another run's work is in it."""
+    file = work / "run.json"
+    text = json.dumps(run, indent=1, sort_keys=True)
+    if file.exists() and file.read_text("utf-8") != text:
+        raise CaseError(
+            "an unfinished run with other settings is there", where=str(work), fix="Name another --out, or delete it."
+        )
+    atomic_write_text(file, text)
+
+
+def _commit() -> str:
+    """Commit the code was at, where there is a repository."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
