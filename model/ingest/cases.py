@@ -67,9 +67,9 @@ class Cohort:
     ----------
     name : from the card, or the folder's name.
     provenance : from the card; without one, that of the rows if they agree, else "user".
-    table : one row a case and always the same columns: every field of `model.schema.FIELDS` (numbers float64, flags
-        nullable boolean, categories `category` with their values in order, text str), `PATH_COLUMNS` (as given, ""
-        where none), `SPACING_COLUMNS` (float64, of the files) and `provenance`.
+    table : one row a case and always the same columns: every field of `model.schema.FIELDS` (numbers float64; flags
+        True, False or None; categories `category` with their values in order; text str, "" where none),
+        `PATH_COLUMNS` (text, as given), `SPACING_COLUMNS` (float64, of the files) and `provenance`.
     root : the folder that the pictures lie in.
     notices : what was changed or ignored on reading, one sentence each.
     card : what `cohort.json` holds.
@@ -83,6 +83,10 @@ class Cohort:
     notices: tuple[str, ...] = ()
     card: Mapping[str, object] = field(default_factory=dict)
     use_masks: bool = False
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.table)
 
     @property
     def case_ids(self) -> tuple[str, ...]:
@@ -123,7 +127,7 @@ class Cohort:
 
     def _images(self, row: Mapping[str, object], with_masks: bool) -> dict[View, ViewImage]:
         row_mm, column_mm = (cast(float, row[column]) for column in SPACING_COLUMNS)
-        spacing = None if pd.isna(row_mm) else (row_mm, column_mm)
+        spacing = None if pd.isna(row_mm) else (float(row_mm), float(column_mm))
         images: dict[View, ViewImage] = {}
         for view in VIEWS:
             if file := str(row[image_column(view)]):

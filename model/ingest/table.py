@@ -97,7 +97,7 @@ def present_values(row: Mapping[str, object]) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for spec in FIELDS:
         raw = row[spec.name]
-        if raw is pd.NA or raw is None or raw == "" or raw != raw:  # NaN is the one value unlike itself
+        if raw is None or raw == "" or raw != raw:  # NaN is the one value unlike itself
             continue
         if spec.kind == "number":
             values[spec.name] = float(cast(float, raw))
@@ -252,7 +252,7 @@ def _series(spec: Field, values: _Values) -> pd.Series:
     if spec.kind == "number":
         return pd.Series(values, dtype="float64")
     if spec.kind == "flag":
-        return pd.Series(values, dtype="boolean")
+        return pd.Series(values, dtype="object")
     if spec.kind == "category":
         return pd.Series(values, dtype=pd.CategoricalDtype(list(spec.values), ordered=True))
     return pd.Series(["" if value is None else value for value in values], dtype="object")
