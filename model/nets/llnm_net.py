@@ -1,0 +1,367 @@
+"""LLNM-Net: two ultrasound views, a report and clinical fields → logit of lateral lymph node metastasis.
+
+After Shen et al., Nature Communications 16, 7052 (2025), Methods, "TMDL transformer". Shapes in comments:
+B cases, V views, T_I image tokens a view, M words, T_C clinical tokens (words, then fields), W width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.nets.blocks import Directions, FusionLayer, SelfAttentionLayer
+from model.nets.config import NetConfig
+from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, category_values
+
+SPREAD = 0.1
+"""Standard deviation of learned tokens and positions at the start."""
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """A batch: B cases, V views in `schema.VIEWS` order, maps of S × S pixels.
+
+    Parameters
+    ----------
+    maps : (B, V, 3, S, S) float in 0…1, `schema.MAPS` order.
+    map_present : (B, V, 3) bool; False puts the learned "missing" token in the place of every token of that map.
+    view_present : (B, V) bool; absent views are left out of the average. Without any view, the first stands in with
+        all its maps missing.
+    numeric : (B, N) float, (value − mean) / spread in `schema.NUMERIC_TOKENS` order; read only where present.
+    numeric_present : (B, N) bool.
+    categorical : (B, C) long in `schema.CATEGORY_TOKENS` order; 0 missing, else 1 + index in `category_values(field)`.
+    word_ids : (B, M) long, 0 is padding.
+    word_present : (B, M) bool; False for padding and removed words. Without any word, a learned "no report" token
+        stands in.
+    word_features : (B, M, F) float, pretrained features of the words, for a network with `text_feature_width`.
+    """
+
+    maps: Tensor
+    map_present: Tensor
+    view_present: Tensor
+    numeric: Tensor
+    numeric_present: Tensor
+    categorical: Tensor
+    word_ids: Tensor
+    word_present: Tensor
+    word_features: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.numeric)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> NetworkInputs:
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return NetworkInputs(**{name: None if value is None else change(value) for name, value in values.items()})
+
+    def to(self, device: torch.device | str) -> NetworkInputs:
+        """The same batch on another device."""
+        return self._each(lambda t: t.to(device))
+
+    def rows(self, index: slice | Sequence[int] | Tensor) -> NetworkInputs:
+        """Some cases, by slice (a view), row numbers or (B,) bool mask."""
+        return self._each(lambda t: t[index])
+
+    def repeat(self, n: int) -> NetworkInputs:
+        """Every case n times in a row: (B, …) → (B·n, …). One case is not copied, so do not write into the result."""
+        return self._each(lambda t: t[:, None].expand(-1, n, *t.shape[1:]).flatten(0, 1))
+
+    @staticmethod
+    def cat(parts: Sequence[NetworkInputs]) -> NetworkInputs:
+        """Batches one after another.
+
+        Raises
+        ------
+        ValueError
+            If there is no batch, or only some have `word_features`.
+        """
+        if not parts or len({part.word_features is None for part in parts}) > 1:
+            raise ValueError(f"parts: {len(parts)} batches; give one or more, all with word_features or none")
+        columns: dict[str, Any] = {f.name: [getattr(part, f.name) for part in parts] for f in fields(NetworkInputs)}
+        return NetworkInputs(**{name: None if ts[0] is None else torch.cat(ts) for name, ts in columns.items()})
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What `LlnmNet.embed` gives and `LlnmNet.fuse` takes.
+
+    Every token depends on its own input alone (and on whether the report has any word), so that hidden parts of a case
+    can be put together from the tokens of the whole case and of an empty one, without embedding again.
+
+    Parameters
+    ----------
+    image : (B, V, T_I, W).
+    clinical : (B, T_C, W), words first, then fields.
+    clinical_present : (B, T_C) bool; False for padding and removed words.
+    view_weight : (B, V) float, shares of the views in the average; each row sums to one.
+    """
+
+    image: Tensor
+    clinical: Tensor
+    clinical_present: Tensor
+    view_weight: Tensor
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Attention of every layer: weights over the keys, summing to one; zero in a direction that `cross` turns off.
+
+    Parameters
+    ----------
+    image_image, image_clinical, clinical_image, clinical_clinical : named query_key, of the fusion layers:
+        (L_fusion, B, V, H, T_query, T_key).
+    self_layers : (L_self, B, V, H, T_I + T_C, T_I + T_C) over image tokens, then clinical tokens.
+
+    Rows of absent words are filled like any other and mean nothing: no token reads them.
+    """
+
+    image_image: Tensor
+    image_clinical: Tensor
+    clinical_image: Tensor
+    clinical_clinical: Tensor
+    self_layers: Tensor
+
+    def quadrants(self, layer: int) -> Directions:
+        """One self-attention layer cut into the four directions, each (B, V, H, T_query, T_key).
+
+        A row of a self layer sums to one over both its quadrants together.
+        """
+        weights, n = self.self_layers[layer], self.image_image.shape[-1]
+        return Directions(weights[..., :n, :n], weights[..., :n, n:], weights[..., n:, :n], weights[..., n:, n:])
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the network says of B cases.
+
+    Parameters
+    ----------
+    logit : (B,) uncalibrated logit of LLNM.
+    stage_logits : (B, 3), stages 1, 2, 3.
+    embedding : (B, W), the views averaged, before the heads.
+    attention : None unless asked for.
+    """
+
+    logit: Tensor
+    stage_logits: Tensor
+    embedding: Tensor
+    attention: Attention | None
+
+
+class LlnmNet(nn.Module):
+    """The network. Holds no state between calls: threads may share one in evaluation mode.
+
+    Parameters
+    ----------
+    config : sizes and switches.
+    """
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, dropout = config.width, config.dropout
+        self.numeric_columns = [i for i, f in enumerate(NUMERIC_TOKENS) if f.name in config.fields]
+        self.category_columns = [i for i, f in enumerate(CATEGORY_TOKENS) if f.name in config.fields]
+
+        # Image stream: each map has its own stem, run side by side as groups of one convolution.
+        self.stem = _stem(config)
+        self.map_missing = _learned(len(MAPS), 1, width)
+        self.map_type = _learned(len(MAPS), 1, width)
+        self.patch_position = _learned(len(MAPS), config.grid**2, width)
+        self.image_embedding = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout))
+
+        # Clinical stream: words, numbers (value × vector + vector of the field), categories (a row per value).
+        self.words: nn.Embedding | nn.Linear
+        if config.text_feature_width is None:
+            self.words = nn.Embedding(config.vocab_size, width)
+        else:
+            self.words = nn.Linear(config.text_feature_width, width)
+        self.word_position = _learned(config.text_tokens, width)
+        self.no_report = _learned(width)
+        self.number_slope = _learned(len(self.numeric_columns), width)
+        self.number_field = _learned(len(self.numeric_columns), width)
+        self.number_missing = _learned(len(self.numeric_columns), width)
+        sizes = [1 + len(category_values(CATEGORY_TOKENS[i])) for i in self.category_columns]
+        self.category_rows = nn.Embedding(max(sum(sizes), 1), width)
+        self.category_offset: Tensor
+        self.register_buffer(
+            "category_offset",
+            torch.tensor([sum(sizes[:i]) for i in range(len(sizes))], dtype=torch.long),
+            persistent=False,
+        )
+        self.clinical_embedding = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout))
+
+        self.fusion = nn.ModuleList(
+            FusionLayer(
+                width,
+                config.heads,
+                config.mlp_width,
+                alpha=config.alpha,
+                cross=config.cross,
+                attention_dropout=config.attention_dropout,
+                dropout=dropout,
+            )
+            for _ in range(config.fusion_layers)
+        )
+        self.joint = nn.ModuleList(
+            SelfAttentionLayer(
+                width, config.heads, config.mlp_width, attention_dropout=config.attention_dropout, dropout=dropout
+            )
+            for _ in range(config.self_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 1))
+        self.stage_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 3))
+        self.apply(_initialise)
+
+    def forward(self, inputs: NetworkInputs, *, return_attention: bool = False) -> NetworkOutput:
+        """Logits of B cases, and on request the attention of every layer in all directions.
+
+        Raises
+        ------
+        ValueError
+            If the inputs do not fit the configuration.
+        """
+        # Columns of padding that every case shares are left out, unless someone wants to see every token.
+        return self.fuse(self.embed(inputs, trim=not return_attention), return_attention=return_attention)
+
+    def embed(self, inputs: NetworkInputs, *, trim: bool = False) -> Tokens:
+        """Tokens of both streams, before any of them has met another.
+
+        Parameters
+        ----------
+        inputs : B cases.
+        trim : leave out the word columns after the last word of the longest report: T_C is then smaller.
+        """
+        self._check(inputs)
+        image = self._image_tokens(inputs)
+        words, word_present = self._word_tokens(inputs, trim=trim)
+        clinical = torch.cat([words, self._number_tokens(inputs), self._category_tokens(inputs)], 1)  # (B, T_C, W)
+        clinical_present = torch.cat(
+            [word_present, word_present.new_ones(len(inputs), clinical.shape[1] - words.shape[1])], 1
+        )
+        views = inputs.view_present.to(image.dtype)
+        stand_in = torch.zeros_like(views)
+        stand_in[:, 0] = 1.0
+        views = torch.where(inputs.view_present.any(1, keepdim=True), views, stand_in)
+        return Tokens(
+            image=self.image_embedding(image),
+            clinical=self.clinical_embedding(clinical),
+            clinical_present=clinical_present,
+            view_weight=views / views.sum(1, keepdim=True),
+        )
+
+    def fuse(self, tokens: Tokens, *, return_attention: bool = False) -> NetworkOutput:
+        """Everything after `embed`: fusion, joint attention, pooling, averaging of the views, heads."""
+        b, v = tokens.image.shape[:2]
+        image = tokens.image.flatten(0, 1)  # (B·V, T_I, W)
+        clinical = tokens.clinical.repeat_interleave(v, 0)  # (B·V, T_C, W); the views share the clinical tokens
+        clinical_present = tokens.clinical_present.repeat_interleave(v, 0)
+        fused, joint = [], []
+        for layer in self.fusion:
+            image, clinical, directions = layer(image, clinical, clinical_present, return_weights=return_attention)
+            fused.append(directions)
+        x = torch.cat([image, clinical], 1)
+        present = torch.cat([clinical_present.new_ones(image.shape[:2]), clinical_present], 1)
+        for layer in self.joint:
+            x, weights = layer(x, present, return_weights=return_attention)
+            joint.append(weights)
+
+        share = present.to(x.dtype)
+        share = share / share.sum(1, keepdim=True)
+        pooled = (share[:, None] @ self.norm(x)).view(b, v, -1)  # mean over the tokens that are present
+        embedding = (tokens.view_weight[:, None] @ pooled)[:, 0]  # (B, W)
+        attention = None
+        if return_attention:
+            n_i, n_c, h = image.shape[1], clinical.shape[1], self.config.heads
+
+            def stack(layers: Sequence[Tensor], queries: int, keys: int) -> Tensor:
+                shape = (len(layers), b, v, h, queries, keys)
+                return torch.stack(list(layers)).view(shape) if layers else x.new_zeros(shape)
+
+            attention = Attention(
+                stack([d.image_image for d in fused], n_i, n_i),
+                stack([d.image_clinical for d in fused], n_i, n_c),
+                stack([d.clinical_image for d in fused], n_c, n_i),
+                stack([d.clinical_clinical for d in fused], n_c, n_c),
+                stack(joint, n_i + n_c, n_i + n_c),
+            )
+        return NetworkOutput(self.head(embedding)[:, 0], self.stage_head(embedding), embedding, attention)
+
+    def _check(self, inputs: NetworkInputs) -> None:
+        size, c = self.config.map_size, self.config
+        if inputs.maps.shape[-3:] != (len(MAPS), size, size):
+            raise ValueError(f"maps: must be (B, V, {len(MAPS)}, {size}, {size}), got {tuple(inputs.maps.shape)}")
+        if inputs.word_ids.shape[1] != c.text_tokens:
+            raise ValueError(f"word_ids: must be (B, {c.text_tokens}), got {tuple(inputs.word_ids.shape)}")
+        found = None if inputs.word_features is None else tuple(inputs.word_features.shape)
+        if c.text_feature_width is not None and (found is None or found[1:] != (c.text_tokens, c.text_feature_width)):
+            raise ValueError(f"word_features: must be (B, {c.text_tokens}, {c.text_feature_width}), got {found}")
+
+    def _image_tokens(self, inputs: NetworkInputs) -> Tensor:
+        b, v = inputs.view_present.shape
+        features = self.stem(inputs.maps.flatten(0, 1))  # (B·V, 3·W, g, g)
+        features = features.view(b, v, len(MAPS), self.config.width, -1).transpose(-1, -2)  # (B, V, 3, g², W)
+        shown = (inputs.map_present & inputs.view_present[:, :, None])[..., None, None]
+        tokens = torch.where(shown, features, self.map_missing) + (self.patch_position + self.map_type)
+        return tokens.flatten(2, 3)
+
+    def _word_tokens(self, inputs: NetworkInputs, *, trim: bool) -> tuple[Tensor, Tensor]:
+        present = inputs.word_present
+        m = present.shape[1]
+        if trim:
+            m = max(1, int((present.any(0) * torch.arange(1, m + 1, device=present.device)).max()))
+            present = present[:, :m]
+        if isinstance(self.words, nn.Embedding):
+            words = self.words(inputs.word_ids[:, :m])
+        else:
+            assert inputs.word_features is not None  # checked in `embed`
+            words = self.words(inputs.word_features[:, :m])
+        stand_in = ~present.any(1, keepdim=True) & (torch.arange(m, device=present.device) == 0)
+        words = torch.where(stand_in[..., None], self.no_report, words) + self.word_position[:m]
+        return words, present | stand_in
+
+    def _number_tokens(self, inputs: NetworkInputs) -> Tensor:
+        value = inputs.numeric[:, self.numeric_columns, None]
+        present = inputs.numeric_present[:, self.numeric_columns, None]
+        return torch.where(present, value * self.number_slope + self.number_field, self.number_missing)
+
+    def _category_tokens(self, inputs: NetworkInputs) -> Tensor:
+        rows: Tensor = self.category_rows(inputs.categorical[:, self.category_columns] + self.category_offset)
+        return rows
+
+
+def _learned(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(*shape) * SPREAD)
+
+
+def _stem(config: NetConfig) -> nn.Module:
+    """(N, 3, S, S) → (N, 3·W, S / patch, S / patch), each map apart."""
+    n, width = len(MAPS), config.width
+    if config.stem == "patch":
+        return nn.Conv2d(n, n * width, config.patch, stride=config.patch, groups=n)
+    steps = int(math.log2(config.patch))
+    # Channels a map grow to the width: 16, 32, 64, 96 for the compact network.
+    channels = [1] + [min(width, 16 * 2**i) for i in range(steps - 1)] + [width]
+    layers: list[nn.Module] = []
+    for into, out in pairwise(channels):
+        layers += [nn.Conv2d(n * into, n * out, 3, stride=2, padding=1, groups=n), nn.GELU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=SPREAD)

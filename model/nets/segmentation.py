@@ -1,0 +1,103 @@
+"""Nodule and gland outlines: a small U-Net++ (Zhou et al. 2018) that also knows where a pixel is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CLASSES = ("nodule", "gland")
+DEPTH = 4
+"""Times the picture is halved; its sides must be multiples of 2 to this power."""
+
+
+class SegmentationNet(nn.Module):
+    """(B, 1, S, S) picture → (B, 2, S, S) logits of nodule and gland, made for S = 128.
+
+    Node X(i, j) lies at level i (side S / 2ⁱ) and joins every earlier node of its level with the one below, brought up:
+    X(i, j) = conv[X(i, 0), …, X(i, j−1), up(X(i+1, j−1))]. Only the first column of nodes has two full convolutions;
+    the others squeeze what they join with a 1 × 1 convolution first, which is what keeps it quick on a CPU.
+
+    Parameters
+    ----------
+    base : channels at the top level; 12 gives 0.32 million parameters.
+    """
+
+    def __init__(self, base: int = 12) -> None:
+        super().__init__()
+        self.base = base
+        widths = [base, base * 2, base * 3, base * 5, base * 8]
+        self.encoder = nn.ModuleList(
+            nn.Sequential(_conv(into, out), _conv(out, out))
+            for into, out in zip([3, *widths[:-1]], widths, strict=True)
+        )
+        self.nested = nn.ModuleDict(
+            {
+                f"{i}_{j}": nn.Sequential(
+                    nn.Conv2d(j * widths[i] + widths[i + 1], widths[i], 1, bias=False), _conv(widths[i], widths[i])
+                )
+                for j in range(1, DEPTH + 1)
+                for i in range(DEPTH + 1 - j)
+            }
+        )
+        self.head = nn.Conv2d(base, len(CLASSES), 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits at the picture's own size.
+
+        Raises
+        ------
+        ValueError
+            If the sides of the picture are no multiples of 16.
+        """
+        height, width = image.shape[-2:]
+        if height % 2**DEPTH or width % 2**DEPTH:
+            raise ValueError(f"image: sides must be multiples of {2**DEPTH}, got {height} × {width}")
+        down = torch.linspace(-1, 1, height, device=image.device, dtype=image.dtype)[:, None]
+        right = torch.linspace(-1, 1, width, device=image.device, dtype=image.dtype)[None, :]
+        place = torch.stack([down.expand(height, width), right.expand(height, width)])
+        x = torch.cat([image, place.expand(len(image), -1, -1, -1)], 1)
+        x = x.contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
+        rows: list[list[Tensor]] = []  # rows[i] = X(i, 0), X(i, 1), …
+        for encode in self.encoder:
+            x = encode(F.max_pool2d(x, 2) if rows else x)
+            rows.append([x])
+        for j in range(1, DEPTH + 1):
+            for i in range(DEPTH + 1 - j):
+                up = F.interpolate(rows[i + 1][j - 1], scale_factor=2.0, mode="nearest")
+                rows[i].append(self.nested[f"{i}_{j}"](torch.cat([*rows[i], up], 1)))
+        logits: Tensor = self.head(rows[0][-1])
+        return logits
+
+
+def _conv(into: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(into, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True))
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Binary cross-entropy plus soft Dice loss (Milletari et al. 2016), averaged over pictures and classes.
+
+    Parameters
+    ----------
+    logits, masks : (B, C, H, W); masks float in 0…1.
+    """
+    probability = torch.sigmoid(logits)
+    overlap = (probability * masks).sum((2, 3))
+    dice = (2 * overlap + 1) / (probability.sum((2, 3)) + masks.sum((2, 3)) + 1)
+    return F.binary_cross_entropy_with_logits(logits, masks) + (1 - dice).mean()
+
+
+def mean_iou(predicted: Tensor, true: Tensor) -> Tensor:
+    """Intersection over union of each class, averaged over pictures; 1 where both masks are empty.
+
+    Parameters
+    ----------
+    predicted, true : (B, C, H, W) bool.
+
+    Returns
+    -------
+    (C,) float.
+    """
+    overlap = (predicted & true).sum((2, 3)).float()
+    union = (predicted | true).sum((2, 3)).float()
+    return torch.where(union > 0, overlap / union.clamp(min=1), 1.0).mean(0)
