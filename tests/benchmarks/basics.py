@@ -1,0 +1,124 @@
+"""How fast and how large: one table by one command, `python tests/benchmarks/basics.py [--json]`.
+
+Measured on this machine, each beside its limit: cold start to the first rendered case, the same case again, memory of
+the server, one prediction, simulation. Needs Debian's chromium and the extra `test`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = "/usr/bin/chromium"
+
+
+def simulation_rate(cases: int = 160) -> float:
+    """Cases a second, all cores."""
+    from model.simulate.cohort import simulate
+
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        simulate(cases, 1, Path(folder) / "c")
+        return cases / (time.perf_counter() - begin)
+
+
+def prediction_seconds(repeats: int = 30) -> float:
+    """Median seconds from a decoded case to its probability, segmentation and measuring included."""
+    from model.ingest.cases import read_cohort
+    from model.predict import Predictor
+
+    predictor = Predictor.load()
+    cohort = read_cohort(ROOT / "data_samples")
+    cases = [cohort.case(c) for c in cohort.case_ids[:repeats]]
+    predictor.predict(cases[0])
+    times = []
+    for case in cases:
+        begin = time.perf_counter()
+        predictor.predict(case)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def dashboard() -> tuple[float, float, float]:
+    """Seconds from the start of the server to the first rendered case, seconds for a case shown before, and MB."""
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", "--server.headless", "true"]
+    server = subprocess.Popen(
+        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        with sync_playwright() as p:
+            browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            while time.perf_counter() - begin < 60:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            url = f"http://127.0.0.1:{port}/"
+            _wait_for_case(browser.new_page(), url)
+            cold = time.perf_counter() - begin
+            again = []
+            for _ in range(3):
+                page = browser.new_page()
+                page.goto(url + "model")  # the browser has its scripts; the case was shown before
+                page.wait_for_selector("h1")
+                start = time.perf_counter()
+                page.get_by_role("link", name="Case").first.click()
+                page.wait_for_selector(".js-plotly-plot .main-svg", timeout=60_000)
+                again.append(time.perf_counter() - start)
+            browser.close()
+        memory = _resident_mb(server.pid)
+    finally:
+        server.terminate()
+        server.wait(10)
+    return cold, statistics.median(again), memory
+
+
+def _wait_for_case(page, url: str) -> None:  # type: ignore[no-untyped-def]
+    page.goto(url)
+    page.wait_for_selector(".js-plotly-plot .main-svg", timeout=60_000)
+
+
+def _resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    as_json = parser.parse_args().json
+    cold, repeat, memory = dashboard()
+    rows = [
+        {"what": "cold start to first rendered case", "value": cold, "limit": 10.0, "unit": "s"},
+        {"what": "repeat case", "value": repeat, "limit": 1.0, "unit": "s"},
+        {"what": "memory of the server", "value": memory, "limit": 1500.0, "unit": "MB"},
+        {"what": "one case predicted", "value": 1000 * prediction_seconds(), "limit": 150.0, "unit": "ms"},
+        {"what": "simulation", "value": simulation_rate(), "limit": 20.0, "unit": "cases/s (at least)"},
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    for row in rows:
+        print(f"{row['what']:<36}{row['value']:>10.2f} {row['unit']:<20} limit {row['limit']:g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Shapley values: axioms, agreement with shap, a planted cause, threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.encode import drop_groups
+from model.explain.shapley import coalition_logits, exact_shapley, group_shapley
+from model.schema import GROUPS
+
+games = st.integers(1, 6).flatmap(
+    lambda n: st.lists(st.floats(-50, 50), min_size=1 << n, max_size=1 << n).map(np.array)
+)
+
+
+@given(games)
+def test_efficiency(game: np.ndarray) -> None:
+    assert exact_shapley(game).sum() == pytest.approx(game[-1] - game[0], abs=1e-8)
+
+
+@given(games, st.integers(0, 5))
+def test_a_dummy_gets_what_it_adds_alone(game: np.ndarray, player: int) -> None:
+    n = len(game).bit_length() - 1
+    player %= n
+    index = np.arange(len(game))
+    dummy = game[index & ~(1 << player)] + 3.0 * (index >> player & 1)
+    assert exact_shapley(dummy)[player] == pytest.approx(3.0, abs=1e-8)
+
+
+@given(games)
+def test_symmetric_players_get_the_same(game: np.ndarray) -> None:
+    n = len(game).bit_length() - 1
+    if n < 2:
+        return
+    index = np.arange(len(game))
+    swapped = (index & ~3) | (index & 1) << 1 | (index >> 1 & 1)
+    values = exact_shapley((game + game[swapped]) / 2)
+    assert values[0] == pytest.approx(values[1], abs=1e-8)
+
+
+@given(games, games)
+def test_additivity(a: np.ndarray, b: np.ndarray) -> None:
+    if len(a) == len(b):
+        assert exact_shapley(a + b) == pytest.approx(exact_shapley(a) + exact_shapley(b), abs=1e-8)
+
+
+def test_agrees_with_shap_on_the_same_game() -> None:
+    import shap
+
+    rng = np.random.default_rng(3)
+    game = rng.normal(size=64)
+
+    def model(rows: np.ndarray) -> np.ndarray:
+        return game[(rows.astype(int) << np.arange(6)).sum(1)]
+
+    reference = shap.ExactExplainer(model, shap.maskers.Independent(np.zeros((1, 6))))(np.ones((1, 6)))
+    assert exact_shapley(game) == pytest.approx(reference.values[0], abs=1e-9)
+
+
+def test_a_game_of_the_wrong_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="5 coalitions"):
+        exact_shapley(np.zeros(5))
+
+
+def test_contributions_sum_to_the_prediction(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    for case in measured[:3]:
+        result = group_shapley(predictor, case)
+        prediction = predictor.predict_measured([case])[0]
+        assert result.logit == pytest.approx(prediction.logit, abs=1e-4)
+        assert result.base_logit + result.values.sum() == pytest.approx(result.logit, abs=1e-4)
+        assert abs(result.residual) < 1e-4
+        base = 1 / (1 + np.exp(-result.base_logit))
+        assert base + result.probability_values.sum() == pytest.approx(prediction.probability, abs=1e-5)
+        assert result.to_shap().values == pytest.approx(result.values)
+
+
+def test_coalitions_equal_the_network_on_the_hidden_case(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    inputs = predictor.encode([measured[0]])
+    keep = torch.rand(40, len(GROUPS), generator=torch.Generator().manual_seed(1)) < 0.5
+    fast = coalition_logits(predictor, inputs, keep)
+    slow = torch.cat([predictor.run(drop_groups(inputs, row[None])).logit for row in keep])
+    assert torch.allclose(fast, slow, atol=1e-4)
+
+
+def test_a_group_that_the_case_lacks_gets_nothing(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    case = measured[0]
+    without = replace(case, fields={k: v for k, v in case.fields.items() if k not in ("sex", "age_years")})
+    result = group_shapley(predictor, without)
+    names = [g.name for g in GROUPS]
+    for name in ("sex", "age"):
+        assert not result.present[names.index(name)]
+        assert result.values[names.index(name)] == 0
+    assert result.model_rows == 2 ** sum(result.present)
+
+
+def test_a_planted_cause_is_found(untrained, measured) -> None:  # type: ignore[no-untyped-def]
+    """A network whose logit reads nothing but the word tokens' presence must credit the report alone."""
+    import copy
+
+    from model.predict import Predictor
+
+    planted = copy.deepcopy(untrained)
+    net = planted.net
+    with torch.no_grad():
+        for parameter in (net.map_missing, net.number_slope, net.number_field, net.number_missing):
+            parameter.zero_()
+        net.stem[-1].weight.zero_()
+        net.stem[-1].bias.zero_()
+        net.category_rows.weight.zero_()
+    result = group_shapley(Predictor(planted, "cpu"), measured[0])
+    report = [g.name for g in GROUPS].index("report")
+    others = np.delete(result.values, report)
+    assert np.abs(others).max() < 1e-4
+    assert abs(result.values[report]) > 10 * np.abs(others).max()
+
+
+def test_ten_sessions_at_once_get_their_own_results(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    few = [replace(m, fields={k: v for k, v in m.fields.items() if k in ("sex", "age_years")}) for m in measured]
+    alone = [group_shapley(predictor, m).values for m in few]
+    with ThreadPoolExecutor(10) as pool:
+        together = list(pool.map(lambda m: group_shapley(predictor, m).values, few))
+    for a, b in zip(alone, together, strict=True):
+        assert a == pytest.approx(b, abs=1e-6)
