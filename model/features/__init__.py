@@ -1,0 +1,1 @@
+"""Features of the pictures: CPDT, capsule distance, morphology, margin, shape, echogenicity; and Kwak TI-RADS."""

@@ -1,0 +1,171 @@
+"""Central point distance transform (CPDT) and capsule distance.
+
+Shen et al. 2025, Methods, "Feature extraction": with d(p) the distance from p to the nearest point of the thyroid
+capsule and d_max its maximum over the gland, φ(p) = 1 − d(p) / d_max in the gland and 1 on or outside the capsule; the
+location image x_l is φ over the nodule and 0 elsewhere; the capsule distance is the minimum of d over the nodule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from model.errors import CaseError
+from model.schema import Mask
+
+FloatImage = npt.NDArray[np.float32]
+Point = tuple[float, float]
+
+_TO_EDGE = 0.14
+"""From the centre of the nearest pixel to the edge of the shape, in pixels: half a pixel for one pixel, less for the
+nearest of many along a curved edge. Measured on discs: it leaves a mean error below 0.02 pixels."""
+
+
+@dataclass(frozen=True)
+class CapsuleDistance:
+    """Where the nodule is nearest to the capsule.
+
+    Parameters
+    ----------
+    distance : capsule distance in mm, None when the pixel spacing is unknown; 0 where the nodule reaches or crosses.
+    fraction : capsule distance ÷ gland depth, 0…1; needs no spacing.
+    gland_depth : d_max in mm, None when the pixel spacing is unknown.
+    nodule_point, capsule_point : (row, column) ends of the shortest line, in pixels.
+    """
+
+    distance: float | None
+    fraction: float
+    gland_depth: float | None
+    nodule_point: Point
+    capsule_point: Point
+
+
+@dataclass(frozen=True)
+class _Transform:
+    """d(p) inside the gland with the capsule point nearest to each pixel, over the whole picture."""
+
+    distance: FloatImage  # (height, width), 0 outside
+    nearest: npt.NDArray[np.int32]  # (2, height, width) row and column of the nearest pixel outside
+
+
+def filled_gland(gland: Mask) -> Mask:
+    """The gland without holes: a nodule left out of the gland mask is no capsule."""
+    return np.asarray(ndimage.binary_fill_holes(gland))
+
+
+def _transform(gland: Mask, spacing: tuple[float, float]) -> _Transform:
+    """Euclidean distance transform on the gland's bounding box and one pixel around it.
+
+    The nearest pixel outside a gland lies against its edge, so the box is exact. Beyond the picture the gland goes on:
+    its border is where the picture ends, not capsule.
+    """
+    rows, columns = np.flatnonzero(gland.any(1)), np.flatnonzero(gland.any(0))
+    r0, r1 = max(rows[0] - 1, 0), min(rows[-1] + 2, gland.shape[0])
+    c0, c1 = max(columns[0] - 1, 0), min(columns[-1] + 2, gland.shape[1])
+    box = gland[r0:r1, c0:c1]
+    distance = np.zeros(gland.shape, np.float32)
+    nearest = np.zeros((2, *gland.shape), np.int32)
+    if box.all():  # the gland fills the picture: no capsule in sight
+        raise CaseError(
+            "the gland fills the whole picture", where="gland mask", fix="Outline the gland so that its capsule is seen."
+        )
+    inner, index = ndimage.distance_transform_edt(box, sampling=spacing, return_indices=True)
+    # The capsule runs between the last pixel inside and the first outside.
+    distance[r0:r1, c0:c1] = np.maximum(inner - _TO_EDGE * float(np.mean(spacing)), 0)
+    nearest[0, r0:r1, c0:c1], nearest[1, r0:r1, c0:c1] = index[0] + r0, index[1] + c0
+    return _Transform(distance, nearest)
+
+
+def capsule_distance_map(gland: Mask, pixel_spacing: tuple[float, float] = (1.0, 1.0)) -> FloatImage:
+    """d(p): distance of each pixel of the gland to the capsule, 0 outside.
+
+    Parameters
+    ----------
+    gland : (height, width) bool; holes are filled first.
+    pixel_spacing : (row, column) in mm; the default gives pixels.
+
+    Raises
+    ------
+    CaseError
+        If there is no gland, or it fills the picture.
+    """
+    _require(gland, "gland")
+    return _transform(filled_gland(gland), pixel_spacing).distance
+
+
+def location_image(gland: Mask, nodule: Mask, pixel_spacing: tuple[float, float] = (1.0, 1.0)) -> FloatImage:
+    """x_l: φ(p) = 1 − d(p) / d_max over the nodule (1 on or outside the capsule), 0 elsewhere; (height, width)."""
+    _require(nodule, "nodule")
+    distance = capsule_distance_map(gland, pixel_spacing)
+    return np.where(nodule, 1 - distance / max(float(distance.max()), 1e-9), 0).astype(np.float32)
+
+
+def centre_point(gland: Mask, pixel_spacing: tuple[float, float] = (1.0, 1.0)) -> Point:
+    """C: the (row, column) where d = d_max."""
+    distance = capsule_distance_map(gland, pixel_spacing)
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return float(row), float(column)
+
+
+def capsule_distance(gland: Mask, nodule: Mask, pixel_spacing: tuple[float, float] | None) -> CapsuleDistance:
+    """Shortest distance from the nodule's edge to the capsule, and the line that it is measured on.
+
+    Parameters
+    ----------
+    gland, nodule : (height, width) bool.
+    pixel_spacing : (row, column) in mm, None when unknown.
+
+    Raises
+    ------
+    CaseError
+        If either is empty; the message says to outline it by hand.
+    """
+    _require(gland, "gland")
+    _require(nodule, "nodule")
+    return _measure(_transform(filled_gland(gland), pixel_spacing or (1.0, 1.0)), nodule, pixel_spacing)
+
+
+def location_and_distance(
+    gland: Mask, nodule: Mask, pixel_spacing: tuple[float, float] | None
+) -> tuple[FloatImage, CapsuleDistance]:
+    """`location_image` and `capsule_distance` from one transform."""
+    _require(gland, "gland")
+    _require(nodule, "nodule")
+    transform = _transform(filled_gland(gland), pixel_spacing or (1.0, 1.0))
+    depth = max(float(transform.distance.max()), 1e-9)
+    location = np.where(nodule, 1 - transform.distance / depth, 0).astype(np.float32)
+    return location, _measure(transform, nodule, pixel_spacing)
+
+
+def _measure(transform: _Transform, nodule: Mask, pixel_spacing: tuple[float, float] | None) -> CapsuleDistance:
+    over_nodule = np.where(nodule, transform.distance, np.inf)
+    row, column = (int(v) for v in np.unravel_index(int(over_nodule.argmin()), nodule.shape))
+    to_row, to_column = (int(v) for v in transform.nearest[:, row, column])
+    step_row, step_column = to_row - row, to_column - column
+    length = float(np.hypot(step_row, step_column))
+    spacing = pixel_spacing or (1.0, 1.0)
+    depth = max(float(transform.distance.max()), 1e-9)
+    distance = float(over_nodule[row, column])
+    if distance > 0 and length > 0:
+        # The nodule's edge lies beyond the centre of its last pixel, too.
+        distance = max(distance - _TO_EDGE * float(np.mean(spacing)), 0.0)
+        ease = _TO_EDGE / length
+        nodule_point = (row + ease * step_row, column + ease * step_column)
+        capsule_point = (to_row - ease * step_row, to_column - ease * step_column)
+    else:
+        nodule_point = capsule_point = (float(row), float(column))
+    return CapsuleDistance(
+        distance=None if pixel_spacing is None else distance,
+        fraction=min(distance / depth, 1.0),
+        gland_depth=None if pixel_spacing is None else depth,
+        nodule_point=nodule_point,
+        capsule_point=capsule_point,
+    )
+
+
+def _require(mask: Mask, what: str) -> None:
+    if not mask.any():
+        raise CaseError("empty", where=f"{what} mask", fix=f"Outline the {what} by hand.")

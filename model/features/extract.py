@@ -1,0 +1,179 @@
+"""What the network reads of one view: location, internal morphology and margin maps, shape and echogenicity.
+
+Shen et al. 2025, Fig. 1a and Methods. Choices of ours, where the paper is silent, are marked (ours).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from model.errors import CaseError
+from model.features.cpdt import CapsuleDistance, location_and_distance
+from model.schema import GrayImage, Mask, ViewImage
+
+FloatImage = npt.NDArray[np.float32]
+Box = tuple[int, int, int, int]
+"""(row0, row1, column0, column1) on the picture, half open; a square one may reach beyond the picture."""
+
+_EDGE = 0.12  # width of the margin's band, as a share of the nodule's diameter (ours)
+
+
+@dataclass(frozen=True)
+class ViewFeatures:
+    """Maps and measurements of one view.
+
+    Parameters
+    ----------
+    maps : (3, S, S) float32 in 0…1, `schema.MAPS` order: x_l, x_t, x_m.
+    capsule : capsule distance.
+    height_px, width_px : extent of the nodule along rows and columns (x_s).
+    height_mm, width_mm : the same in mm, None when the spacing is unknown.
+    echo_difference : mean grey inside minus mean in a ring just outside (x_e), −1…1.
+    location_box, crop_box : what the location map, and the other two, show of the picture.
+    """
+
+    maps: FloatImage
+    capsule: CapsuleDistance
+    height_px: float
+    width_px: float
+    height_mm: float | None
+    width_mm: float | None
+    echo_difference: float
+    location_box: Box
+    crop_box: Box
+
+
+def extract_view(view: ViewImage, *, map_size: int = 64) -> ViewFeatures:
+    """Maps and measurements of a view with both masks.
+
+    Parameters
+    ----------
+    view : picture, masks and spacing.
+    map_size : S, side of the maps.
+
+    Raises
+    ------
+    CaseError
+        If a mask is missing or empty.
+    """
+    if view.nodule_mask is None or view.gland_mask is None:
+        raise CaseError("not outlined", where="nodule or gland", fix="Segment the picture, or outline both by hand.")
+    nodule, spacing = view.nodule_mask, view.pixel_spacing_mm
+    gland = view.gland_mask
+    location, capsule = location_and_distance(gland, nodule, spacing)
+    rows, columns = np.flatnonzero(nodule.any(1)), np.flatnonzero(nodule.any(0))
+    height, width = float(rows[-1] - rows[0] + 1), float(columns[-1] - columns[0] + 1)
+
+    # Location (ours): a square around the gland, so that place in the gland and φ of a small nodule are both kept.
+    location_box = _square(gland, 0.05)
+    crop_box = _square(nodule, 0.15)
+    picture, inside = _cut(view.pixels, crop_box), _cut(nodule, crop_box)
+    diameter = 2 * float(np.sqrt(nodule.sum() / np.pi))
+    ring = _ring(nodule, diameter, crop_box)
+    echo = float(view.pixels[nodule].mean() - (view.pixels[ring].mean() if ring.any() else 0.0))
+    scaled = _even_gain(view.pixels, picture, gland & ~nodule)
+    band = max(1, round(_EDGE * diameter))
+    seed = zlib.crc32(np.packbits(inside).tobytes())
+    maps = [
+        _shrink(_cut(location, location_box), map_size),
+        _shrink(np.where(inside, scaled, 0), map_size),
+        _shrink(_margin(scaled, inside, band, seed), map_size),
+    ]
+    return ViewFeatures(
+        maps=np.stack(maps),
+        capsule=capsule,
+        height_px=height,
+        width_px=width,
+        height_mm=None if spacing is None else height * spacing[0],
+        width_mm=None if spacing is None else width * spacing[1],
+        echo_difference=echo,
+        location_box=location_box,
+        crop_box=crop_box,
+    )
+
+
+def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImage:
+    """Random-mosaic shuffle (x_m): tiles that lie wholly in `core` change places; what is left in it is shuffled by pixel.
+
+    The multiset of values is kept; where anything was is lost. Pixels off `core` are untouched.
+
+    Parameters
+    ----------
+    pixels : (height, width); a copy is returned.
+    core : (height, width) bool, the inside of the nodule.
+    tile : side of a tile in pixels.
+    seed : equal seeds give equal shuffles.
+    """
+    result = pixels.copy()
+    rng = np.random.default_rng(seed)
+    high, wide = (core.shape[0] // tile) * tile, (core.shape[1] // tile) * tile
+    tiles = core[:high, :wide].reshape(high // tile, tile, wide // tile, tile).all((1, 3))
+    blocks = result[:high, :wide].reshape(high // tile, tile, wide // tile, tile).transpose(0, 2, 1, 3).copy()
+    blocks[tiles] = rng.permutation(blocks[tiles])
+    result[:high, :wide] = blocks.transpose(0, 2, 1, 3).reshape(high, wide)
+    covered = np.zeros_like(core)
+    covered[:high, :wide] = np.kron(tiles, np.ones((tile, tile), bool))
+    rest = core & ~covered
+    result[rest] = rng.permutation(result[rest])
+    return result
+
+
+def _margin(scaled: FloatImage, inside: Mask, band: int, seed: int) -> FloatImage:
+    """The nodule's edge: a band on either side kept, the inside shuffled, all else black."""
+    depth = ndimage.distance_transform_edt(inside)
+    beyond = ndimage.distance_transform_edt(~inside)
+    shuffled = mosaic(scaled, np.asarray(depth > band), tile=max(2, band), seed=seed)
+    return np.where(beyond <= band, shuffled, 0).astype(np.float32)
+
+
+def _ring(nodule: Mask, diameter: float, box: Box) -> Mask:
+    """Pixels just outside the nodule, a fifth of its diameter wide and at least 3 pixels."""
+    width = max(3.0, 0.2 * diameter)
+    r0, r1, c0, c1 = box
+    pad = int(np.ceil(width)) + 1
+    part = np.s_[max(r0 - pad, 0) : r1 + pad, max(c0 - pad, 0) : c1 + pad]
+    ring = np.zeros_like(nodule)
+    ring[part] = (ndimage.distance_transform_edt(~nodule[part]) <= width) & ~nodule[part]
+    return ring
+
+
+def _even_gain(pixels: GrayImage, crop: FloatImage, reference: Mask) -> FloatImage:
+    """Grey levels on the gland's own scale (ours), so that a machine's gain and contrast matter little.
+
+    The gland beside the nodule has median 0.5, and the spread of its middle 90 % spans half of the range.
+    """
+    values = pixels[reference] if reference.sum() > 50 else pixels.ravel()
+    low, middle, high = np.percentile(values, [5, 50, 95])
+    return np.clip(0.5 + 0.5 * (crop - middle) / max(float(high - low), 0.02), 0, 1).astype(np.float32)
+
+
+def _square(mask: Mask, margin: float) -> Box:
+    """Square box around a mask, widened by `margin` of its side on each side."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    side = int(np.ceil(side * (1 + 2 * margin)))
+    r0 = int(rows[0] + rows[-1] + 1 - side) // 2
+    c0 = int(columns[0] + columns[-1] + 1 - side) // 2
+    return r0, r0 + side, c0, c0 + side
+
+
+def _cut(image: npt.NDArray[np.generic], box: Box):  # type: ignore[no-untyped-def]
+    """The box out of a picture, zero where it reaches beyond."""
+    r0, r1, c0, c1 = box
+    result = np.zeros((r1 - r0, c1 - c0), image.dtype)
+    height, width = image.shape
+    a, b, c, d = max(r0, 0), min(r1, height), max(c0, 0), min(c1, width)
+    result[a - r0 : b - r0, c - c0 : d - c0] = image[a:b, c:d]
+    return result
+
+
+def _shrink(image: FloatImage, size: int) -> FloatImage:
+    """Area average (or bilinear, upward) to (size, size)."""
+    method = Image.Resampling.BOX if image.shape[0] >= size else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), method), dtype=np.float32)

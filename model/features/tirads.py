@@ -1,0 +1,49 @@
+"""Kwak TI-RADS from findings: the comparator that is drawn beside the model.
+
+Kwak et al., Radiology 260, 892 (2011): category by the number of suspicious features among solid component,
+hypoechogenicity or marked hypoechogenicity, microlobulated or irregular margins, microcalcifications and
+taller-than-wide shape: none 3, one 4A, two 4B, three or four 4C, five 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model.schema import Value
+
+_FEATURES: tuple[tuple[str, str, tuple[Value, ...]], ...] = (
+    ("composition", "solid", ("solid",)),
+    ("echogenicity", "hypoechoic", ("hypoechoic", "marked hypoechoic")),
+    ("margin", "irregular margin", ("irregular",)),
+    ("calcification", "microcalcification", ("micro",)),
+    ("taller_than_wide", "taller than wide", (True,)),
+)
+_CATEGORY = ("3", "4A", "4B", "4C", "4C", "5")
+
+
+@dataclass(frozen=True)
+class TiradsResult:
+    """Kwak category of a nodule.
+
+    Parameters
+    ----------
+    category : None where findings are missing and could change it.
+    low, high : categories if the missing findings were all harmless, or all suspicious.
+    suspicious : suspicious features found.
+    missing : findings not given, by field name.
+    """
+
+    category: str | None
+    low: str
+    high: str
+    suspicious: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def kwak(fields: Mapping[str, Value]) -> TiradsResult:
+    """Kwak TI-RADS category from the fields composition, echogenicity, margin, calcification and taller_than_wide."""
+    suspicious = tuple(label for name, label, values in _FEATURES if fields.get(name) in values)
+    missing = tuple(name for name, _, _ in _FEATURES if name not in fields)
+    low, high = _CATEGORY[len(suspicious)], _CATEGORY[len(suspicious) + len(missing)]
+    return TiradsResult(low if low == high else None, low, high, suspicious, missing)
