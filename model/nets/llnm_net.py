@@ -57,8 +57,9 @@ class NetworkInputs:
         return len(self.numeric)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> NetworkInputs:
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return NetworkInputs(**{name: None if value is None else change(value) for name, value in values.items()})
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in held.items()}
+        return NetworkInputs(**changed)
 
     def to(self, device: torch.device | str) -> NetworkInputs:
         """The same batch on another device."""
@@ -83,8 +84,9 @@ class NetworkInputs:
         """
         if not parts or len({part.word_features is None for part in parts}) > 1:
             raise ValueError(f"parts: {len(parts)} batches; give one or more, all with word_features or none")
-        columns: dict[str, Any] = {f.name: [getattr(part, f.name) for part in parts] for f in fields(NetworkInputs)}
-        return NetworkInputs(**{name: None if ts[0] is None else torch.cat(ts) for name, ts in columns.items()})
+        columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(NetworkInputs)}
+        joined: dict[str, Any] = {name: None if ts[0] is None else torch.cat(ts) for name, ts in columns.items()}
+        return NetworkInputs(**joined)
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,8 @@ class LlnmNet(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 1))
         self.stage_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 3))
         self.apply(_initialise)
+        if isinstance(self.words, nn.Embedding):
+            nn.init.zeros_(self.words.weight)  # a word that training never meets stays without meaning
 
     def forward(self, inputs: NetworkInputs, *, return_attention: bool = False) -> NetworkOutput:
         """Logits of B cases, and on request the attention of every layer in all directions.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from model.errors import CheckpointError
 
@@ -76,21 +77,21 @@ class ReportTokenizer:
         Parameters
         ----------
         reports : texts; none at all gives a tokenizer to which every word is unknown.
-        vocab_size : upper bound of the vocabulary (each character of the reports is in it regardless).
+        vocab_size : upper bound of the vocabulary, but every character of the reports is in it regardless.
         max_tokens : M.
         """
         if vocab_size < 2 or max_tokens < 1:
             raise ValueError(f"vocab_size, max_tokens: must be ≥ 2 and ≥ 1, got {vocab_size}, {max_tokens}")
-        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
-        tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=True, lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        normalizer = normalizers.BertNormalizer(strip_accents=True, lowercase=True)
+        splitter = pre_tokenizers.Sequence(
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
         )
-        tokenizer.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=vocab_size, special_tokens=[PADDING, UNKNOWN], show_progress=False
-        )
-        tokenizer.train_from_iterator((_readable(report) for report in reports), trainer)
+        counts: Counter[str] = Counter()
+        for report in reports:
+            counts.update(w for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(_readable(report))))
+        numbers = {piece: i for i, piece in enumerate(_vocabulary(counts, vocab_size))}
+        tokenizer = Tokenizer(models.WordPiece(numbers, unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
         return cls(tokenizer, max_tokens)
 
     def encode(self, text: str) -> EncodedReport:
@@ -139,6 +140,27 @@ class ReportTokenizer:
                 f"cannot be read ({error})", where="report tokenizer", fix="Restore the checkpoint."
             ) from None
         return cls(tokenizer, max_tokens)
+
+
+def _vocabulary(counts: Counter[str], size: int) -> list[str]:
+    """Padding, unknown and every character; then words by frequency; then heads and tails that words share.
+
+    The library's own trainer breaks ties by chance, so that two trainings would not give the same network; and where
+    most words are frequent, whole words and the parts that spare most characters are what it comes to.
+    """
+    words = sorted((w for w in counts if len(w) <= _LONGEST_WORD), key=lambda w: (-counts[w], w))
+    characters = sorted({c for w in words for c in w[:1]}) + sorted({f"##{c}" for w in words for c in w[1:]})
+    shared: Counter[str] = Counter()
+    for word in words:
+        shared.update(word[:k] for k in range(2, len(word)))
+        shared.update(f"##{word[k:]}" for k in range(1, len(word) - 1))
+    spared = {part: n * len(part.removeprefix("##")) for part, n in shared.items() if n > 1}
+    parts = sorted(spared, key=lambda part: (-spared[part], part))
+    rest = dict.fromkeys([*words, *parts])  # keeps the order, drops what comes twice
+    for character in characters:
+        rest.pop(character, None)
+    fixed = [PADDING, UNKNOWN, *characters]
+    return fixed + list(rest)[: max(size - len(fixed), 0)]
 
 
 def _readable(text: str) -> str:

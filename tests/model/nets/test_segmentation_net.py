@@ -12,14 +12,6 @@ from hypothesis import strategies as st
 from model.nets.segmentation import SegmentationNet, mean_iou, segmentation_loss
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def discs(count: int, side: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures of a dark disc (nodule) within a bright band (gland), and their masks."""
     generator = torch.Generator().manual_seed(seed)
