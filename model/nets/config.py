@@ -31,7 +31,7 @@ class NetConfig:
     text_tokens : word tokens of a report, M.
     map_size : side S of each image map, in pixels.
     patch : side of the square a visual token stands for, in pixels; must divide `map_size`, and be a power of two
-        where `stem` is "conv".
+        from 4 where `stem` is "conv".
     vocab_size : rows of the learned word embedding; not used with `text_feature_width`.
     text_feature_width : None learns word embeddings; a number (768 for BERT) projects `NetworkInputs.word_features`.
     attention_dropout, dropout : shares dropped in training, of attention weights and of activations (0 ≤ share < 1).
@@ -39,8 +39,8 @@ class NetConfig:
     fields : clinical fields that become tokens; kept in schema order, numbers before categories.
     cross : directions of the fusion layers' cross-modal terms; "text_to_image" lets only the image stream read the
         clinical one. For ablations.
-    stem : "patch" cuts a map into tokens by one convolution as published; "conv" halves it with 3 × 3 convolutions
-        and nonlinearities between, so that texture finer than a token can be told apart.
+    stem : "patch" cuts a map into tokens by one convolution as published; "conv" looks at every pixel and then
+        halves the map with convolutions, so that texture finer than a token can be told apart *(ours)*.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class NetConfig:
         self._require("stem", self.stem in get_args(Stem), f"one of {', '.join(get_args(Stem))}")
         if self.stem == "conv":
             self._require(
-                "patch", self.patch > 1 and self.patch.bit_count() == 1, "a power of two from 2 with stem 'conv'"
+                "patch", self.patch >= 4 and self.patch.bit_count() == 1, "a power of two ≥ 4 with stem 'conv'"
             )
         unknown = sorted(set(self.fields) - set(ALL_FIELDS))
         if unknown:

@@ -350,12 +350,24 @@ def _stem(config: NetConfig) -> nn.Module:
     n, width = len(MAPS), config.width
     if config.stem == "patch":
         return nn.Conv2d(n, n * width, config.patch, stride=config.patch, groups=n)
+    # One convolution sees every pixel before anything is halved, and the normalised batch keeps small bright spots from
+    # drowning in the brightness of the whole: without them, scattered calcifications were not learned. Statistics are of
+    # the batch, not of the map, so that a map's own level (the capsule distance) is kept. Kernels of even size keep a
+    # token's view centred on its patch; 3 × 3 at stride 2 would shift it by half a patch.
     steps = int(math.log2(config.patch))
-    # Channels a map grow to the width: 16, 32, 64, 96 for the compact network.
-    channels = [1] + [min(width, 16 * 2**i) for i in range(steps - 1)] + [width]
-    layers: list[nn.Module] = []
+    channels = [8] + [min(width, 32 * 2**i) for i in range(steps - 2)] + [width]  # a map; compact: 8, 32, 64, 96
+    layers: list[nn.Module] = [
+        nn.Conv2d(n, n * channels[0], 3, padding=1, groups=n, bias=False),
+        nn.BatchNorm2d(n * channels[0]),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+    ]
     for into, out in pairwise(channels):
-        layers += [nn.Conv2d(n * into, n * out, 3, stride=2, padding=1, groups=n), nn.GELU()]
+        layers += [
+            nn.Conv2d(n * into, n * out, 4, stride=2, padding=1, groups=n, bias=False),
+            nn.BatchNorm2d(n * out),
+            nn.GELU(),
+        ]
     return nn.Sequential(*layers[:-1])
 
 

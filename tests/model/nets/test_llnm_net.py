@@ -39,7 +39,7 @@ def assert_same(a: NetworkOutput, b: NetworkOutput) -> None:
 def test_compact_network(random_inputs):
     config = compact_config()
     net = make_net(config)
-    assert sum(p.numel() for p in net.parameters()) < 1_200_000
+    assert sum(p.numel() for p in net.parameters()) < 1_400_000
     inputs = random_inputs(config, 3)
     output = run(net, inputs)
     assert output.logit.shape == (3,)
@@ -331,3 +331,57 @@ def test_rows_repeat_and_cat(random_inputs):
         NetworkInputs.cat([])
     with pytest.raises(ValueError, match="word_features"):
         NetworkInputs.cat([inputs, replace(inputs, word_features=torch.zeros(3, 9, 4))])
+
+
+@pytest.mark.parametrize("patch", [4, 8, 16])
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+def test_a_token_looks_at_its_own_patch(random_inputs, stem: str, patch: int):
+    """Where a token's view has its centre: an attention map drawn on the picture must not be shifted."""
+    config = replace(SMALL, stem=stem, patch=patch, map_size=5 * patch)
+    net, inputs = make_net(config), random_inputs(config, 4)
+    maps = inputs.maps.requires_grad_()
+    image = net.embed(replace(inputs, map_present=torch.ones_like(inputs.map_present))).image
+    for m, name in enumerate(MAPS):
+        token = config.image_tokens.index((name, 2, 1))
+        seen = torch.zeros(len(MAPS), 5 * patch, 5 * patch)
+        for seed in range(5):
+            probe = torch.randn(config.width, generator=torch.Generator().manual_seed(seed))
+            (gradient,) = torch.autograd.grad((image[:, :, token] @ probe).sum(), maps, retain_graph=True)
+            seen += gradient.square().sum((0, 1))
+        assert seen.sum((1, 2)).nonzero().flatten().tolist() == [m]  # no other map
+        at = torch.arange(5 * patch)
+        row, col = (seen[m] * at[:, None]).sum() / seen[m].sum(), (seen[m] * at).sum() / seen[m].sum()
+        assert row / patch == pytest.approx(2.5 - 0.5 / patch, abs=0.15)
+        assert col / patch == pytest.approx(1.5 - 0.5 / patch, abs=0.15)
+
+
+def test_the_compact_stem_learns_scattered_bright_spots():
+    """Microcalcification: a few bright pixels in the internal map, whatever its brightness."""
+    torch.manual_seed(0)
+    config = NetConfig(
+        width=32, heads=2, mlp_width=32, fusion_layers=1, self_layers=0, text_tokens=1, map_size=32, patch=8
+    )
+    net, generator = LlnmNet(config), torch.Generator().manual_seed(0)
+
+    def batch(cases: int) -> tuple[NetworkInputs, Tensor]:
+        spotted = torch.randint(0, 2, (cases,), generator=generator).float()
+        maps = 0.3 * torch.rand(cases, 2, 3, 32, 32, generator=generator)
+        maps += 0.4 * torch.rand(cases, 1, 1, 1, 1, generator=generator)
+        spots = torch.rand(cases, 2, 32, 32, generator=generator) < 0.006
+        maps[:, :, MAPS.index("internal")] += 0.6 * spots * spotted[:, None, None, None]
+        yes = torch.ones(cases, 2, 3, dtype=torch.bool)
+        numbers, words = torch.zeros(cases, len(NUMERIC_TOKENS)), torch.ones(cases, 1, dtype=torch.long)
+        categories = torch.zeros(cases, len(CATEGORY_TOKENS), dtype=torch.long)
+        inputs = NetworkInputs(maps, yes, yes[:, :, 0], numbers, numbers > 1, categories, words, words == 1)
+        return inputs, spotted
+
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(40):
+        inputs, spotted = batch(32)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(net(inputs).logit, spotted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    inputs, spotted = batch(200)
+    right = ((run(net.eval(), inputs).logit > 0) == (spotted > 0)).float().mean()
+    assert right > 0.85
