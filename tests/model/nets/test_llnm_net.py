@@ -376,7 +376,7 @@ def test_the_compact_stem_learns_scattered_bright_spots():
         return inputs, spotted
 
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    for _ in range(40):
+    for _ in range(70):
         inputs, spotted = batch(32)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(net(inputs).logit, spotted)
         optimiser.zero_grad()
