@@ -18,7 +18,7 @@ from PIL import Image
 from model.encode import MeasuredCase
 from model.nets.llnm_net import Attention
 from model.predict import Predictor
-from model.schema import CATEGORY_TOKENS, FIELD, MAPS, NUMERIC_TOKENS, VIEWS, MapName, View
+from model.schema import FIELD, MAPS, VIEWS, MapName, View
 
 FloatArray = npt.NDArray[np.float32]
 Heads = Literal["mean", "max"] | int
@@ -104,14 +104,13 @@ def _over_heads(weights: FloatArray, head: Heads) -> FloatArray:
 @torch.inference_mode()
 def cross_attention(predictor: Predictor, measured: MeasuredCase) -> CrossAttention:
     """Every cross-attention weight of one case, gathered by word (pieces of a word are added up or averaged)."""
-    output = predictor.run(predictor.encode([measured]), return_attention=True)
+    inputs = predictor.encode([measured])
+    output = predictor.run(inputs, return_attention=True)
     assert output.attention is not None
     attention = output.attention
     words, groups = _words(predictor, measured)
     config = predictor.net.config
-    grid = config.map_size // config.patch
-    text = config.text_tokens
-    fields = tuple(f.name for f in (*NUMERIC_TOKENS, *CATEGORY_TOKENS) if f.name in config.fields)
+    grid, text, fields = config.grid, config.text_tokens, config.fields
     views = tuple(v for v in VIEWS if v in measured.features) or VIEWS[:1]
     at = [VIEWS.index(v) for v in views]
 
@@ -120,8 +119,11 @@ def cross_attention(predictor: Predictor, measured: MeasuredCase) -> CrossAttent
     # A word's pieces: what is read from it adds up; where it looks is the mean of where its pieces look.
     reads = np.concatenate([_gather(reads, groups, np.sum, -1), reads[..., text:]], -1)
     looks = np.concatenate([_gather(looks, groups, np.mean, -2), looks[..., text:, :]], -2)
-    shares = _rollout(attention, alpha=config.alpha)[at]  # (V, T_I + T_C)
-    images, clinical = shares[:, : 3 * grid * grid], shares[:, 3 * grid * grid :]
+    count = len(config.image_tokens)
+    shown = torch.ones(count + text + len(fields), device=predictor.device)
+    shown[count : count + text] = inputs.word_present[0].float()
+    shares = _rollout(attention, shown / shown.sum(), alpha=config.alpha)[at]  # (V, T_I + T_C)
+    images, clinical = shares[:, :count], shares[:, count:]
     return CrossAttention(
         case_id=measured.case.case_id,
         views=views,
@@ -187,8 +189,11 @@ def _gather(weights: FloatArray, groups: list[list[int]], join, axis: int) -> Fl
     return np.asarray(np.stack(joined, axis=axis), dtype=np.float32)
 
 
-def _rollout(attention: Attention, *, alpha: float) -> FloatArray:
-    """Share of each token in the mean-pooled end, (V, T_I + T_C): heads averaged, identity added, layers multiplied."""
+def _rollout(attention: Attention, pooling: torch.Tensor, *, alpha: float) -> FloatArray:
+    """Share of each token in the pooled end, (V, T_I + T_C): heads averaged, identity added, layers multiplied.
+
+    `pooling` (T_I + T_C,) is the weight of each token in the mean that the head reads: absent words have none.
+    """
     layers = []
     for k in range(len(attention.image_image)):
         image = torch.cat([attention.image_image[k], alpha * attention.image_clinical[k]], -1)
@@ -202,7 +207,7 @@ def _rollout(attention: Attention, *, alpha: float) -> FloatArray:
         mixed = mixed / mixed.sum(-1, keepdim=True)
         total = mixed if total is None else mixed @ total
     assert total is not None
-    pooled = total.mean(-2)
+    pooled = pooling @ total
     return _as_array(pooled / pooled.sum(-1, keepdim=True))
 
 

@@ -39,13 +39,12 @@ _MISSING = {
     "calcification": 0.12, "margin": 0.12, "echogenicity": 0.12, "taller_than_wide": 0.15, "multifocal": 0.08,
     "histology": 0.03, "braf_v600e": 0.15, "extrathyroidal_extension_suspected": 0.08,
 }  # fmt: skip
-_WRONG = {
-    "composition": 0.03,
-    "calcification": 0.03,
-    "margin": 0.03,
-    "echogenicity": 0.03,
-    "taller_than_wide": 0.03,
-    "multifocal": 0.03,
+_WRONG = {"composition": 0.02, "echogenicity": 0.03, "multifocal": 0.03}
+# Readers overlook suspicious findings more often than they invent them.
+_OVERLOOKED: dict[str, tuple[object, object, float]] = {
+    "margin": ("irregular", "ill-defined", 0.22),
+    "calcification": ("micro", "none", 0.18),
+    "taller_than_wide": (True, False, 0.25),
 }
 
 
@@ -108,13 +107,15 @@ def _as_exported(
         options = truth[name].unique()
         slip = rng.random(len(truth)) < chance
         table.loc[slip, name] = rng.choice(options, slip.sum())
+    for name, (there, read_as, chance) in _OVERLOOKED.items():
+        table.loc[(truth[name] == there) & (rng.random(len(truth)) < chance), name] = read_as
     table.loc[truth["side"] == "isthmus", "third"] = None  # the isthmus has no thirds
+    # The category is the reader's own, who saw all findings, whatever the table lost afterwards.
+    read = table.to_dict("records")
     for name, chance in _MISSING.items():
         table.loc[rng.random(len(truth)) < chance, name] = None
-    named = table.to_dict("records")
     table["tirads"] = [
-        "6" if proven else kwak({k: v for k, v in row.items() if v is not None}).category
-        for row, proven in zip(named, truth["biopsy_proven"], strict=True)
+        "6" if proven else kwak(row).category for row, proven in zip(read, truth["biopsy_proven"], strict=True)
     ]
     table["report_text"] = reports
     spacing = {name: m.depth_mm / m.rows for name, m in machines.items()}  # type: ignore[attr-defined]

@@ -209,6 +209,10 @@ def _nodule(
     weight = 1 / (1 + np.exp(np.clip((radius - edge_radius) / (softness * 0.5), -30, 30)))
     inside = level + 1.6 * _texture(rng, rows, columns, max(rows // 8, 4), max(columns // 8, 4))
     echo[...] = weight * inside + (1 - weight) * echo
+    if findings.echogenicity in ("isoechoic", "hyperechoic"):
+        # What is as bright as the gland is known by its dark halo.
+        halo = np.exp(-(((radius - edge_radius + 0.15) / 0.42) ** 2))
+        echo -= ((4.5 if findings.margin == "ill-defined" else 8.0) * halo).astype(np.float32)
     size = float(edge_radius[nodule].mean()) if nodule.any() else 1.0
     if findings.margin == "smooth":
         # A thin bright edge where a smooth wall meets the beam.

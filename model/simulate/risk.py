@@ -89,7 +89,7 @@ def outcomes(truth: pd.DataFrame, probabilities: FloatArray, rng: np.random.Gene
     logit = np.log(probabilities / (1 - probabilities))
     llnm = rng.random(n) < probabilities
     burden = 0.30 * (logit - 2.5) + 0.55 * np.log2(truth["size_mm"].to_numpy() / 6.3) + 0.35 * rng.standard_normal(n)
-    count = 1 + rng.poisson(np.exp(np.clip(0.30 + 0.75 * burden, -3, 3.2)))
+    count = 1 + rng.poisson(np.exp(np.clip(0.12 + 0.75 * burden, -3, 3.2)))
     nodes = np.where(llnm, np.minimum(count, 60), 0)
     largest = np.clip(np.exp(1.25 + 0.95 * burden + 0.2 * rng.standard_normal(n)), 0.3, 60.0)
     stage = np.where(largest > 30, 3, np.where((nodes <= 5) & (largest < 2), 1, 2))

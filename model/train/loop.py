@@ -22,13 +22,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.cohort.discrimination import auroc
-from model.cohort.evaluate import Evaluation
 from model.errors import CaseError
-from model.evaluate import evaluate_cohort
 from model.ingest.cases import Cohort, read_cohort
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 from model.nets.config import NetConfig, compact_config
@@ -150,7 +148,7 @@ def train(
             "device": str(place),
             "parameters": sum(p.numel() for p in net.parameters()),
             "history": history,
-            "validation": {"auroc": float(auroc(1 / (1 + np.exp(-calibrated)), validation.llnm.numpy()).value)},
+            "validation": {"auroc": float(roc_auc_score(validation.llnm.numpy(), calibrated))},
             "limits": [
                 "Trained on synthetic cases only: figures say nothing about patients."
                 if cohort.provenance == "synthetic"
@@ -163,7 +161,9 @@ def train(
     )
     save_checkpoint(checkpoint, out)
     if external is not None:
-        held_out: Evaluation = evaluate_cohort(
+        from model.evaluate import evaluate_cohort
+
+        held_out = evaluate_cohort(
             Predictor(load_checkpoint(out), device), read_cohort(external), progress=lambda n, of: step("evaluate", n, of)
         )
         card = {**checkpoint.card, "external": held_out.to_dict()}
@@ -236,7 +236,7 @@ def _fit(
         for averaged_buffer, buffer in zip(mean.buffers(), net.buffers(), strict=True):
             averaged_buffer.copy_(buffer)
         logits = _logits(mean, validation, device)
-        scored = float(auroc(torch.sigmoid(logits).numpy(), validation.llnm.numpy()).value)
+        scored = float(roc_auc_score(validation.llnm.numpy(), logits.numpy()))
         if scored > max((h["auroc"] for h in history), default=0.0):
             best.load_state_dict(mean.state_dict())
         log_loss = float(F.binary_cross_entropy_with_logits(logits, validation.llnm))

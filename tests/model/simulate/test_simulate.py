@@ -17,7 +17,7 @@ from model.simulate import risk
 from model.simulate.centres import CENTRES
 from model.simulate.cohort import Simulation, draw, picture, read_truth, simulate
 
-CASES = 4000
+CASES = 3000
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_bayes_optimal_auroc_is_as_designed() -> None:
 def test_risk_falls_with_capsule_distance_and_exceeds_72_percent_below_a_quarter_centimetre(drawn: Simulation) -> None:
     distance, p = drawn.truth["capsule_distance_mm"], drawn.truth["probability"]
     assert p[distance < 2.5].mean() > 0.72
-    by_bin = p.groupby(pd.cut(distance, [-0.01, 1, 2, 3, 4, 5, 10])).mean()
+    by_bin = p.groupby(pd.cut(distance, [-0.01, 1, 2, 3, 4, 5, 10]), observed=True).mean()
     assert (by_bin.diff().dropna() < 0).all()
     # The equation itself is monotone too.
     grid = drawn.truth.iloc[np.zeros(50, int)].assign(capsule_distance_mm=np.linspace(0, 10, 50))
@@ -92,15 +92,17 @@ def test_younger_and_larger_are_at_higher_risk(drawn: Simulation) -> None:
 def test_contributions_add_up_to_the_true_logit(drawn: Simulation) -> None:
     truth = drawn.truth
     total = truth.filter(like="contribution_").sum(axis=1) + risk.INTERCEPT
-    assert 1 / (1 + np.exp(-total)) == pytest.approx(truth["probability"].to_numpy(), abs=1e-9)
+    assert 1 / (1 + np.exp(-total.to_numpy())) == pytest.approx(truth["probability"].to_numpy(), abs=1e-9)
 
 
 def test_stages_follow_their_definition(drawn: Simulation) -> None:
     truth = drawn.truth
     ill = truth[truth["llnm"]]
-    assert (ill["largest_node_mm"] > 30).equals(ill["stage"] == 3)
-    first = (ill["positive_nodes"] <= 5) & (ill["largest_node_mm"] < 2) & (ill["stage"] != 3)
-    assert (first & (ill["stage"] != 1)).mean() < 0.01  # rounding to 0.1 mm only
+    stage, largest = ill["stage"].astype(int).to_numpy(), ill["largest_node_mm"].to_numpy()
+    few = ill["positive_nodes"].to_numpy() <= 5
+    clear = (np.abs(largest - 30) > 0.1) & (np.abs(largest - 2) > 0.1)  # the table rounds to 0.1 mm
+    expected = np.where(largest > 30, 3, np.where(few & (largest < 2), 1, 2))
+    assert (stage == expected)[clear].all()
     assert truth.loc[~truth["llnm"], "stage"].isna().all()
     assert set(ill["stage"].unique()) == {1, 2, 3}
 
@@ -109,7 +111,7 @@ def test_causes_are_where_they_are_said_to_be(drawn: Simulation) -> None:
     cases = drawn.cases
     assert "capsule_distance_mm" not in cases.columns  # image only
     text = cases["report_text"].str.lower()
-    said = text.str.contains("suspicious lymph node|without fatty hilum|hilum lost|node with microcalcification")
+    said = text.str.contains("(?<!no )suspicious lymph node|without fatty hilum|hilum lost|node with microcalcification")
     agreement = (said == drawn.truth["suspicious_node"]).mean()
     assert 0.94 < agreement < 0.995  # in the text, with a few errors and omissions
     assert not text.str.contains("braf").any()
@@ -117,7 +119,7 @@ def test_causes_are_where_they_are_said_to_be(drawn: Simulation) -> None:
 
 def test_exported_values_are_allowed_by_the_schema(drawn: Simulation) -> None:
     for name in drawn.cases.columns.intersection(list(FIELD)):
-        for value in drawn.cases[name].head(200):
+        for value in drawn.cases[name].head(200).dropna():
             parse(FIELD[name], value)
 
 

@@ -1,0 +1,1 @@
+"""Statistics of many cases: discrimination, calibration, risk curves, lobe position. No torch, no screen."""

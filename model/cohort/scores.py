@@ -1,0 +1,123 @@
+"""Probabilities with outcomes, validated: what every figure of a cohort starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from model.errors import StatisticsError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+PROBABILITY_NAMES = ("probability", "prediction", "score")
+LABEL_NAMES = ("llnm", "label", "outcome")
+_LABEL_WORDS = {"yes": 1, "true": 1, "1": 1, "1.0": 1, "no": 0, "false": 0, "0": 0, "0.0": 0}
+
+
+@dataclass(frozen=True)
+class ScoredCases:
+    """Predicted probabilities (n,) in 0…1 with outcomes (n,) of 0 or 1."""
+
+    probability: FloatArray
+    label: IntArray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def positives(self) -> int:
+        """Cases with the outcome."""
+        return int(self.label.sum())
+
+    @classmethod
+    def from_arrays(cls, probability: npt.ArrayLike, label: npt.ArrayLike) -> ScoredCases:
+        """Validate two columns.
+
+        Raises
+        ------
+        StatisticsError
+            If they are empty, differ in length, or hold anything but probabilities and 0/1; rows are named.
+        """
+        p = _numbers(probability, "probability")
+        words = [str(v).strip().lower() for v in np.asarray(label, dtype=object).ravel()]
+        if len(p) != len(words):
+            raise StatisticsError(
+                f"{len(p)} probabilities and {len(words)} labels", where="predictions", fix="Give one label a row."
+            )
+        if not len(p):
+            raise StatisticsError("no case", where="predictions", fix="Give at least one row.")
+        _refuse(~np.isfinite(p), "missing or not a number", "probability", "Give a number from 0 to 1 in every row.")
+        _refuse((p < 0) | (p > 1), "outside 0 to 1", "probability", "Give probabilities, not scores or percentages.")
+        y = np.array([_LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
+        _refuse(y < 0, "neither 0 nor 1", "label", "Give 0 or 1 (or no/yes) in every row.")
+        return cls(p, y)
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> ScoredCases:
+        """From a table with a probability column and a label column, and perhaps `case_id`, which must not repeat."""
+        probability, label = _column(frame, PROBABILITY_NAMES), _column(frame, LABEL_NAMES)
+        if "case_id" in frame:
+            _refuse(
+                frame["case_id"].duplicated().to_numpy(), "seen in an earlier row", "case_id", "Keep one row a case."
+            )
+        return cls.from_arrays(frame[probability].to_numpy(object), frame[label].to_numpy(object))
+
+
+def read_predictions(path: Path | str) -> ScoredCases:
+    """Read a CSV (any of comma, semicolon, tab) or Parquet file with a probability and a label column."""
+    return ScoredCases.from_frame(read_table(path))
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """A CSV or Parquet file as a table.
+
+    Raises
+    ------
+    StatisticsError
+        If it cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        # "none" is a value of calcification, so only empty cells are missing.
+        return pd.read_csv(path, sep=None, engine="python", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise StatisticsError(
+            f"cannot be read ({reason})", where=str(path), fix="Give a CSV or Parquet file with a header."
+        ) from None
+
+
+def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
+    found = [name for name in names if name in frame]
+    if not found:
+        raise StatisticsError(
+            f"none of the columns {', '.join(names)}",
+            where="predictions",
+            fix=f"Name the column {names[0]}; the table has {', '.join(map(str, frame.columns[:12]))}.",
+        )
+    return found[0]
+
+
+def _numbers(values: npt.ArrayLike, name: str) -> FloatArray:
+    column = pd.Series(np.asarray(values, dtype=object).ravel())
+    numbers = pd.to_numeric(column, errors="coerce")
+    _refuse(
+        (numbers.isna() & column.notna()).to_numpy(), "not a number", name, "Give a number from 0 to 1 in every row."
+    )
+    return numbers.to_numpy(np.float64)
+
+
+def _refuse(bad: npt.NDArray[Any], what: str, where: str, fix: str) -> None:
+    """Raise for the rows that are bad, naming the first ten (1 is the first row of data)."""
+    rows = np.flatnonzero(bad) + 1
+    if len(rows):
+        named = ", ".join(map(str, rows[:10])) + (" …" if len(rows) > 10 else "")
+        raise StatisticsError(f"{what} in {len(rows)} rows ({named})", where=where, fix=fix)
