@@ -43,8 +43,8 @@ class Segmentation:
 
     @property
     def found(self) -> bool:
-        """Whether there is a nodule and a gland to measure."""
-        return bool(self.nodule.any() and self.gland.any())
+        """Whether there is a nodule and a gland, with its capsule in the picture, to measure."""
+        return bool(self.nodule.any() and self.gland.any() and not self.gland.all())
 
     @property
     def unsure(self) -> bool:

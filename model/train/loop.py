@@ -185,7 +185,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return value
 
     optimiser.step(loss)
-    return float(log_temperature.exp())
+    return float(log_temperature.detach().exp())
 
 
 def _fit(
