@@ -1,0 +1,1 @@
+"""The dashboard: pages over the model. It imports `model`; `model` never imports it."""

@@ -1,0 +1,23 @@
+"""Navigation, theme and the mark that is always seen; nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.parts import banner
+
+HERE = Path(__file__).resolve().parent
+
+st.set_page_config(page_title="LLNM Explorer", page_icon=":material/neurology:", layout="wide")
+page = st.navigation(
+    [
+        st.Page(HERE / "pages" / "case.py", title="Case", icon=":material/person_search:", default=True),
+        st.Page(HERE / "pages" / "cohort.py", title="Cohort", icon=":material/groups:"),
+        st.Page(HERE / "pages" / "model.py", title="Model", icon=":material/info:"),
+    ],
+    position="top",
+)
+banner()
+page.run()

@@ -1,0 +1,42 @@
+"""One look for every figure: one sequential scale for risk, one diverging pair for sign, both colour-blind safe."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+RISK = "Cividis"
+"""Risk, always from 0 to 1."""
+
+RAISES, LOWERS = "#c4601a", "#2a6ca8"
+"""What raises the risk (orange) and what lowers it (blue)."""
+
+OBSERVED, PREDICTED, REFERENCE = "#1f6f8b", "#b5651d", "#8a8f94"
+NODULE, GLAND, CAPSULE = "#ffb000", "#56b4e9", "#ff5d5d"
+SUBGROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f94")
+HEAT = "Inferno"
+"""Attention and other unsigned evidence over a picture."""
+
+MUTED = "rgba(128,140,148,0.35)"
+
+
+def styled(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure:
+    """The project's layout: transparent, quiet grid, room for labels; text colour comes from the page's theme."""
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 28 if legend else 12, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"size": 13},
+        showlegend=legend,
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        hoverlabel={"font_size": 13},
+        dragmode=False,
+    )
+    figure.update_xaxes(gridcolor=MUTED, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=MUTED, zeroline=False, automargin=True)
+    return figure
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """A share as text: 0.8412 → 84 %."""
+    return f"{100 * value:.{digits}f} %"

@@ -1,0 +1,74 @@
+"""Small parts that every page uses: the mark, a figure with its caption and data, a problem told plainly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from model.errors import ProblemError
+
+MARK = "Synthetic data · research and teaching only · not a medical device"
+
+# A constant of ours, no user text: Streamlit has no fixed bar of its own.
+_MARK_STYLE = """
+<style>
+.llnm-mark {position: fixed; left: 0; right: 0; bottom: 0; z-index: 999; padding: 4px 12px; text-align: center;
+  font-size: 13px; font-weight: 600; background: #7a4b00; color: #fff;}
+.block-container {padding-top: 3.2rem; padding-bottom: 4rem; max-width: 1240px;}
+.stPlotlyChart {overflow: hidden;}
+@media (max-width: 640px) {.block-container {padding-left: 0.8rem; padding-right: 0.8rem;} .llnm-mark {font-size: 11px;}}
+</style>
+"""
+
+
+def banner() -> None:
+    """The mark at the foot of every page, on screen and in print."""
+    st.html(_MARK_STYLE + f'<div class="llnm-mark" role="note">{MARK}</div>')
+
+
+def figure(
+    drawn: go.Figure, caption: str, *, key: str, data: pd.DataFrame | None = None, alt: str = "", **options: Any
+) -> Any:
+    """A figure with a caption in plain words, its data as a download and alternative text.
+
+    Parameters
+    ----------
+    drawn : the figure.
+    caption : what is seen, in a sentence or two.
+    key : unique on the page.
+    data : what is drawn, for the download; None where the page offers it elsewhere.
+    alt : for screen readers; the caption where empty.
+    options : passed to `st.plotly_chart` (`on_select`, `selection_mode`).
+
+    Returns
+    -------
+    What `st.plotly_chart` returns: the selection where one was asked for.
+    """
+    drawn.update_layout(meta={"description": alt or caption})
+    config = {"displayModeBar": "on_select" in options, "displaylogo": False, "scrollZoom": False}
+    event = st.plotly_chart(drawn, key=key, config=config, theme="streamlit", **options)
+    if data is None:
+        st.caption(caption)
+        return event
+    words, button = st.columns([5, 1], vertical_alignment="center")
+    words.caption(caption)
+    button.download_button(
+        "Data", data.to_csv(index=False), f"{key}.csv", "text/csv", key=f"{key}-data", type="tertiary",
+        icon=":material/download:", help="The numbers behind this figure, as CSV",
+    )  # fmt: skip
+    return event
+
+
+def problem(error: ProblemError) -> None:
+    """What is wrong, where, and how to fix it; as text, never as HTML or Markdown."""
+    with st.container(border=True):
+        st.error("This could not be used.", icon=":material/error:")
+        st.text(f"{error.where}: {error.what}.\n{error.fix}")
+
+
+def missing(what: str, why: str) -> None:
+    """A panel that the data cannot fill."""
+    st.caption(f"{what}: {why}")

@@ -1,0 +1,110 @@
+"""What pages share and what is kept: the model, the sample cases, and results by content.
+
+Everything heavy is imported where it is first needed, so that a page opens before torch does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from model.errors import ProblemError
+
+if TYPE_CHECKING:
+    from model.encode import MeasuredCase
+    from model.explain.attention import CrossAttention
+    from model.explain.shapley import ShapleyResult
+    from model.ingest.cases import Cohort
+    from model.predict import Prediction, Predictor
+    from model.schema import Case
+
+SAMPLES = Path(__file__).resolve().parent.parent / "data_samples"
+EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
+"""2,000 scored synthetic cases of the five external centres, without pictures."""
+
+
+@st.cache_resource(show_spinner="Loading the model …")
+def _load_predictor() -> Predictor:
+    import torch
+
+    from model.predict import Predictor
+
+    torch.set_num_threads(max(1, (torch.get_num_threads())))
+    return Predictor.load()
+
+
+def predictor() -> Predictor:
+    """The shipped model, shared by all sessions; a missing or damaged one is told and the page stops."""
+    from dashboard.parts import problem
+
+    try:
+        return _load_predictor()
+    except ProblemError as error:
+        problem(error)
+        st.stop()
+
+
+@st.cache_resource(show_spinner="Reading the sample cases …")
+def sample_cohort() -> Cohort:
+    """The sample cases that ship."""
+    from model.ingest.cases import read_cohort
+
+    return read_cohort(SAMPLES)
+
+
+@st.cache_data(show_spinner=False)
+def sample_truth() -> pd.DataFrame:
+    """The truth behind the sample cases."""
+    from model.simulate.cohort import read_truth
+
+    return read_truth(SAMPLES).set_index("case_id")
+
+
+@st.cache_data(show_spinner="Reading the cohort …")
+def external_scores() -> pd.DataFrame:
+    """The scored external cohort."""
+    return pd.read_parquet(EXTERNAL_SCORES)
+
+
+def case_key(case: Case) -> str:
+    """Hash of all that a prediction depends on: pictures, spacing, masks, fields, report."""
+    digest = hashlib.sha256()
+    for view, image in sorted(case.images.items()):
+        digest.update(f"{view}|{image.pixels.shape}|{image.pixel_spacing_mm}|".encode())
+        digest.update(image.pixels.tobytes())
+        for mask in (image.nodule_mask, image.gland_mask):
+            digest.update(b"none" if mask is None else mask.tobytes())
+    digest.update(repr((sorted(case.fields.items()), case.report_text, case.provenance, case.case_id)).encode())
+    return digest.hexdigest()
+
+
+@st.cache_resource(max_entries=64, show_spinner="Outlining and measuring …")
+def measured(key: str, model: str, _case: Case) -> MeasuredCase:
+    """A case measured by the shared model, kept by content."""
+    return predictor().measure([_case])[0]
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def prediction(key: str, model: str, _measured: MeasuredCase) -> Prediction:
+    """The prediction of a measured case, kept by content."""
+    return predictor().predict_measured([_measured])[0]
+
+
+@st.cache_resource(max_entries=32, show_spinner="Reading the attention …")
+def attention(key: str, model: str, _measured: MeasuredCase) -> CrossAttention:
+    """Cross-attention of a measured case, kept by content."""
+    from model.explain.attention import cross_attention
+
+    return cross_attention(predictor(), _measured)
+
+
+@st.cache_resource(max_entries=256, show_spinner="Computing Shapley values over all coalitions …")
+def shapley(key: str, model: str, _measured: MeasuredCase) -> ShapleyResult:
+    """Shapley values of a measured case, kept by content."""
+    from model.explain.shapley import group_shapley
+
+    return group_shapley(predictor(), _measured)
