@@ -1,0 +1,71 @@
+"""The answer of a case as small figures: risk with interval, stages, and the synthetic truth."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.figures.style import LOWERS, MUTED, RAISES, RISK, percent, styled
+from model.predict import Interval
+
+
+def risk_bar(probability: float, interval: Interval) -> go.Figure:
+    """A strip from 0 to 100 % coloured by risk, the interval as a band, the probability as a line."""
+    steps = 100
+    figure = go.Figure(
+        go.Heatmap(
+            z=[[i / (steps - 1) for i in range(steps)]], x=[(i + 0.5) / steps for i in range(steps)], y=[0],
+            colorscale=RISK, zmin=0, zmax=1, showscale=False, hoverinfo="skip",
+        )
+    )  # fmt: skip
+    figure.add_shape(
+        type="rect", x0=interval.low, x1=interval.high, y0=-0.5, y1=0.5, line={"color": "#ffffff", "width": 2},
+        fillcolor="rgba(255,255,255,0.30)",
+    )  # fmt: skip
+    figure.add_shape(type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": "#d7263d", "width": 4})
+    styled(figure, height=84)
+    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", fixedrange=True, showgrid=False)
+    figure.update_yaxes(visible=False, range=[-0.8, 0.8], fixedrange=True)
+    return figure
+
+
+def stage_bars(probabilities: tuple[float, float, float]) -> go.Figure:
+    """Probabilities of the three risk stages, given that there is LLNM."""
+    names = ["1 low", "2 medium", "3 high"]
+    figure = go.Figure(
+        go.Bar(
+            x=list(probabilities), y=names, orientation="h", marker={"color": "#1f6f8b"},
+            text=[percent(p) for p in probabilities], textposition="outside", cliponaxis=False,
+            hovertemplate="stage %{y}: %{x:.1%}<extra></extra>",
+        )
+    )  # fmt: skip
+    styled(figure, height=130)
+    figure.update_xaxes(range=[0, 1.15], visible=False, fixedrange=True)
+    figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False)
+    return figure
+
+
+def truth_table(row: pd.Series) -> pd.DataFrame:
+    """True contributions of a synthetic case, largest first: columns cause, logit."""
+    parts = row.filter(like="contribution_")
+    table = pd.DataFrame(
+        {"cause": [str(n).removeprefix("contribution_").replace("_", " ") for n in parts.index], "logit": parts.astype(float)}
+    )
+    table = table[table["logit"].abs() > 1e-9]
+    return table.reindex(table["logit"].abs().sort_values(ascending=False).index).reset_index(drop=True)
+
+
+def truth_bars(table: pd.DataFrame) -> go.Figure:
+    """The true causes of a synthetic case, in logits of the known risk equation."""
+    figure = go.Figure(
+        go.Bar(
+            x=table["logit"], y=table["cause"], orientation="h",
+            marker={"color": [RAISES if v > 0 else LOWERS for v in table["logit"]]},
+            hovertemplate="%{y}: %{x:+.2f} logit<extra></extra>",
+        )
+    )  # fmt: skip
+    styled(figure, height=60 + 24 * len(table))
+    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
+    figure.update_xaxes(title="true contribution to the logit of LLNM", fixedrange=True)
+    figure.add_vline(x=0, line={"color": MUTED, "width": 1})
+    return figure

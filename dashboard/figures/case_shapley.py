@@ -1,0 +1,64 @@
+"""Shapley values of a case as a waterfall from the base to the prediction."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.figures.style import LOWERS, MUTED, RAISES, styled
+from model.explain.shapley import ShapleyResult
+
+
+def shapley_table(result: ShapleyResult) -> pd.DataFrame:
+    """One row a group, largest contribution first: group, given, logit, probability."""
+    table = pd.DataFrame(
+        {
+            "group": [g.label for g in result.groups],
+            "given": result.present,
+            "logit": result.values,
+            "probability": result.probability_values,
+        }
+    )
+    order = np.lexsort((-table["logit"].abs(), ~table["given"]))
+    return table.iloc[order].reset_index(drop=True)
+
+
+def waterfall(result: ShapleyResult, *, scale: str = "probability") -> go.Figure:
+    """From what the model says knowing nothing of the case to what it says knowing all.
+
+    Parameters
+    ----------
+    scale : "probability" or "logit".
+    """
+    table = shapley_table(result)
+    in_probability = scale == "probability"
+    base, end = result.base_logit, result.logit
+    if in_probability:
+        base, end = (1 / (1 + math.exp(-v)) for v in (base, end))
+    names = [f"{g}" if given else f"{g} (not given)" for g, given in zip(table["group"], table["given"], strict=True)]
+    values = table[scale].tolist()
+    texts = [f"{100 * v:+.1f} pp" if in_probability else f"{v:+.2f}" for v in values]
+    ends = [f"{100 * v:.1f} %" if in_probability else f"{v:.2f}" for v in (base, end)]
+    figure = go.Figure(
+        go.Waterfall(
+            orientation="h", base=0, y=["Knowing nothing", *names, "Prediction"],
+            x=[base, *values, 0], measure=["absolute", *["relative"] * len(values), "total"],
+            text=[ends[0], *texts, ends[1]], textposition="outside", cliponaxis=False,
+            increasing={"marker": {"color": RAISES}}, decreasing={"marker": {"color": LOWERS}},
+            totals={"marker": {"color": "#5b6770"}}, connector={"line": {"color": MUTED, "width": 1}},
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    )  # fmt: skip
+    styled(figure, height=70 + 30 * (len(values) + 2))
+    reached = np.cumsum([base, *values])
+    low, high = min(0.0, float(reached.min())), max(float(reached.max()), 0.0)
+    pad = 0.18 * max(high - low, 1e-6)
+    figure.update_xaxes(
+        title="probability of LLNM" if in_probability else "calibrated logit of LLNM",
+        tickformat=".0%" if in_probability else "", range=[low - (pad if low < 0 else 0), high + pad], fixedrange=True,
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
+    return figure
