@@ -1,0 +1,49 @@
+"""How good predictions are: calibration and ROC."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from dashboard.figures.style import MUTED, OBSERVED, styled
+from model.cohort.calibration import CalibrationBin
+from model.cohort.discrimination import OperatingPoint, RocCurve
+
+
+def calibration(bins: tuple[CalibrationBin, ...]) -> go.Figure:
+    """Observed rate against mean prediction in ten bins, with Wilson intervals; the diagonal is perfect."""
+    rates = [b.observed for b in bins]
+    figure = go.Figure(
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", name="perfect")
+    )
+    figure.add_scatter(
+        x=[b.predicted for b in bins], y=[r.value for r in rates], mode="markers+lines", name="observed",
+        marker={"color": OBSERVED, "size": 8}, line={"width": 1},
+        error_y={"type": "data", "symmetric": False, "array": [r.high - r.value for r in rates],
+                 "arrayminus": [r.value - r.low for r in rates], "thickness": 1.3},
+        customdata=[[r.numerator, r.denominator] for r in rates],
+        hovertemplate="predicted %{x:.0%}, observed %{y:.0%} (%{customdata[0]} of %{customdata[1]})<extra></extra>",
+    )  # fmt: skip
+    styled(figure, height=360)
+    figure.update_xaxes(title="mean predicted probability", tickformat=".0%", range=[0, 1], fixedrange=True)
+    figure.update_yaxes(title="observed rate of LLNM", tickformat=".0%", range=[0, 1.02], fixedrange=True)
+    return figure
+
+
+def roc(curve: RocCurve, point: OperatingPoint) -> go.Figure:
+    """ROC curve with the operating point marked."""
+    figure = go.Figure(
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", name="chance")
+    )
+    figure.add_scatter(
+        x=curve.false_positive_rate, y=curve.sensitivity, mode="lines", line={"color": OBSERVED, "width": 3}, name="ROC",
+        hovertemplate="sensitivity %{y:.0%}, false positives %{x:.0%}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[1 - point.specificity.value], y=[point.sensitivity.value], mode="markers",
+        marker={"size": 12, "color": "#d7263d", "symbol": "x"}, name=f"cut-off {point.cutoff:g}",
+        hovertemplate=f"cut-off {point.cutoff:g}<extra></extra>",
+    )  # fmt: skip
+    styled(figure, height=360)
+    figure.update_xaxes(title="false positive rate", tickformat=".0%", range=[0, 1], fixedrange=True)
+    figure.update_yaxes(title="sensitivity", tickformat=".0%", range=[0, 1.02], fixedrange=True)
+    return figure

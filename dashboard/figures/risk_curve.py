@@ -1,0 +1,112 @@
+"""Risk against capsule distance: observed bins, smooth curve with band, mean prediction, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dashboard.figures.style import MUTED, OBSERVED, PREDICTED, REFERENCE, SUBGROUPS, styled
+from model.cohort.curves import RiskBin, RiskCurve
+
+PUBLISHED_DISTANCE_MM, PUBLISHED_RISK = 2.5, 0.72
+"""Shen et al. 2025, Fig. 4b: mean probability above 72 % below 0.25 cm."""
+
+
+def distance_curve(bins: tuple[RiskBin, ...], observed: RiskCurve | None, predicted: RiskCurve | None) -> go.Figure:
+    """Observed and predicted risk over the distance, with the number of cases beneath.
+
+    Parameters
+    ----------
+    bins : observed rates with Wilson intervals.
+    observed, predicted : smooth curves; None where there are too few cases.
+    """
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04)
+    if observed is not None:
+        _band(figure, observed, OBSERVED, "Observed, smooth (95 % band)")
+    if predicted is not None:
+        figure.add_scatter(
+            x=predicted.x, y=predicted.risk, mode="lines", line={"color": PREDICTED, "width": 2, "dash": "dash"},
+            name="Predicted, mean", hovertemplate="%{x:.1f} mm: %{y:.0%}<extra>predicted</extra>", row=1, col=1,
+        )  # fmt: skip
+    middle = [(b.low + b.high) / 2 for b in bins]
+    rates = [b.observed for b in bins]
+    figure.add_scatter(
+        x=middle, y=[r.value for r in rates], mode="markers", name="Observed by bin (95 % Wilson)",
+        marker={"color": OBSERVED, "size": 8},
+        error_y={"type": "data", "symmetric": False, "array": [r.high - r.value for r in rates],
+                 "arrayminus": [r.value - r.low for r in rates], "thickness": 1.4, "width": 4},
+        customdata=[[r.numerator, r.denominator, b.low, b.high] for r, b in zip(rates, bins, strict=True)],
+        hovertemplate="%{customdata[2]:.1f}–%{customdata[3]:.1f} mm: %{y:.0%} "
+                      "(%{customdata[0]} of %{customdata[1]})<extra></extra>",
+        row=1, col=1,
+    )  # fmt: skip
+    figure.add_bar(
+        x=middle, y=[r.denominator for r in rates], width=[0.92 * (b.high - b.low) for b in bins], name="Cases",
+        marker={"color": MUTED}, text=[r.denominator for r in rates], textposition="outside", cliponaxis=False,
+        showlegend=False, hovertemplate="%{y} cases<extra></extra>", row=2, col=1,
+    )  # fmt: skip
+    _reference(figure)
+    return _axes(figure, bins)
+
+
+def subgroup_curves(curves: Mapping[str, RiskCurve]) -> go.Figure:
+    """One smooth observed curve with its band for each subgroup."""
+    figure = make_subplots(rows=1, cols=1)
+    for (name, curve), colour in zip(curves.items(), SUBGROUPS, strict=False):
+        _band(figure, curve, colour, f"{name} (n = {curve.cases:,})")
+    _reference(figure)
+    styled(figure, height=420, legend=True)
+    figure.update_xaxes(title="capsule distance (mm)", fixedrange=True)
+    figure.update_yaxes(title="risk of LLNM", tickformat=".0%", range=[0, 1.02], fixedrange=True)
+    return figure
+
+
+def curve_table(bins: tuple[RiskBin, ...]) -> pd.DataFrame:
+    """The bins as a table: limits (mm), cases, LLNM, observed rate with interval, mean prediction."""
+    return pd.DataFrame(
+        [
+            {
+                "from_mm": b.low, "to_mm": b.high, "cases": b.observed.denominator, "llnm": b.observed.numerator,
+                "observed": b.observed.value, "observed_low": b.observed.low, "observed_high": b.observed.high,
+                "predicted": b.predicted,
+            }
+            for b in bins
+        ]
+    )  # fmt: skip
+
+
+def _band(figure: go.Figure, curve: RiskCurve, colour: str, name: str) -> None:
+    x = [*curve.x, *curve.x[::-1]]
+    figure.add_scatter(
+        x=x, y=[*curve.high, *curve.low[::-1]], fill="toself", fillcolor=colour, opacity=0.16, line={"width": 0},
+        hoverinfo="skip", showlegend=False, row=1, col=1,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=curve.x, y=curve.risk, mode="lines", line={"color": colour, "width": 3}, name=name,
+        customdata=[[low, high] for low, high in zip(curve.low, curve.high, strict=True)],
+        hovertemplate="%{x:.1f} mm: %{y:.0%} (%{customdata[0]:.0%}–%{customdata[1]:.0%})<extra></extra>", row=1, col=1,
+    )  # fmt: skip
+
+
+def _reference(figure: go.Figure) -> None:
+    line = {"color": REFERENCE, "width": 1.2, "dash": "dot"}
+    figure.add_vline(x=PUBLISHED_DISTANCE_MM, line=line, row=1, col=1)
+    figure.add_hline(y=PUBLISHED_RISK, line=line, row=1, col=1)
+    figure.add_annotation(
+        x=PUBLISHED_DISTANCE_MM, y=1.0, text="published: >72 % below 2.5 mm", showarrow=False, xanchor="left", yanchor="top",
+        xshift=6, font={"color": REFERENCE, "size": 12}, row=1, col=1,
+    )  # fmt: skip
+
+
+def _axes(figure: go.Figure, bins: tuple[RiskBin, ...]) -> go.Figure:
+    styled(figure, height=520, legend=True)
+    figure.update_layout(margin={"t": 56})
+    figure.update_yaxes(title="risk of LLNM", tickformat=".0%", range=[0, 1.02], fixedrange=True, row=1, col=1)
+    tallest = max((b.observed.denominator for b in bins), default=1)
+    figure.update_yaxes(title="cases", range=[0, tallest * 1.45], fixedrange=True, nticks=3, row=2, col=1)
+    figure.update_xaxes(fixedrange=True, row=1, col=1)
+    figure.update_xaxes(title="capsule distance (mm)", fixedrange=True, row=2, col=1)
+    return figure
