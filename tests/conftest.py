@@ -38,7 +38,8 @@ def untrained(cohort):  # type: ignore[no-untyped-def]
 
     torch.manual_seed(0)
     reports = [str(t) for t in cohort.table["report_text"]]
-    config = compact_config()
+    # Small, so that thousands of coalitions are quick.
+    config = replace(compact_config(), width=32, mlp_width=64, fusion_layers=2, self_layers=1)
     tokenizer = ReportTokenizer.train(reports, vocab_size=400, max_tokens=config.text_tokens)
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, 400).astype(np.float32)

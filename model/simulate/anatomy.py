@@ -52,12 +52,11 @@ class Anatomy:
 
 def _segment_distance(points: Array, start: Array, end: Array) -> Array:
     """Shortest distance of each point to a polyline's segments: (n, k, 2), (n, s, 2), (n, s, 2) → (n, k)."""
-    along = end - start
-    length2 = np.maximum((along**2).sum(-1), 1e-12)
-    offset = points[:, :, None, :] - start[:, None]
-    t = np.clip((offset * along[:, None]).sum(-1) / length2[:, None], 0, 1)
-    gap = offset - t[..., None] * along[:, None]
-    return np.asarray(np.sqrt((gap**2).sum(-1)).min(-1))
+    sx, sy = start[:, None, :, 0], start[:, None, :, 1]
+    ax, ay = end[:, None, :, 0] - sx, end[:, None, :, 1] - sy
+    px, py = points[:, :, None, 0] - sx, points[:, :, None, 1] - sy
+    t = np.clip((px * ax + py * ay) / np.maximum(ax**2 + ay**2, 1e-12), 0, 1)
+    return np.asarray(np.sqrt(((px - t * ax) ** 2 + (py - t * ay) ** 2).min(-1)))
 
 
 def _capsule_segments(x: Array, top: Array, bottom: Array, open_right: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
