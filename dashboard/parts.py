@@ -19,6 +19,7 @@ _MARK_STYLE = """
   font-size: 13px; font-weight: 600; background: #7a4b00; color: #fff;}
 .block-container {padding-top: 3.2rem; padding-bottom: 4rem; max-width: 1240px;}
 .stPlotlyChart {overflow: hidden;}
+h1 {font-size: clamp(1.6rem, 5vw, 2.4rem) !important;} h2, h3 {font-size: clamp(1.2rem, 4vw, 1.6rem) !important;}
 @media (max-width: 640px) {.block-container {padding-left: 0.8rem; padding-right: 0.8rem;} .llnm-mark {font-size: 11px;}}
 </style>
 """
@@ -47,9 +48,8 @@ def figure(
     -------
     What `st.plotly_chart` returns: the selection where one was asked for.
     """
-    drawn.update_layout(meta={"description": alt or caption})
     config = {"displayModeBar": "on_select" in options, "displaylogo": False, "scrollZoom": False}
-    event = st.plotly_chart(drawn, key=key, config=config, theme="streamlit", **options)
+    event = st.plotly_chart(drawn, key=key, config=config, theme="streamlit", alt=alt or caption, **options)
     if data is None:
         st.caption(caption)
         return event

@@ -70,7 +70,9 @@ def simulate(
 
     with _told():
         if external and training:
-            raise CaseError("both --external and --training", where="simulate", fix="Name one, or none for all centres.")
+            raise CaseError(
+                "both --external and --training", where="simulate", fix="Name one, or none for all centres."
+            )
         part = "external" if external else "training" if training else "all"
         with tqdm(total=cases, unit="case", file=sys.stderr, mininterval=1.0) as bar:
             folder = make(cases, seed, out, part=part, workers=workers, progress=bar.update)
@@ -79,7 +81,9 @@ def simulate(
         typer.echo(f"LLNM in {truth['llnm'].mean():.1%} ({int(truth['llnm'].sum())} of {len(truth)}).")
         if truth["llnm"].nunique() == 2:
             best = auroc(truth["probability"].to_numpy(), truth["llnm"].astype(int).to_numpy())
-            typer.echo(f"Bayes-optimal AUROC, from the true probabilities: {best.value:.4f} ({best.low:.4f}–{best.high:.4f}).")
+            typer.echo(
+                f"Bayes-optimal AUROC, from the true probabilities: {best.value:.4f} ({best.low:.4f}–{best.high:.4f})."
+            )
 
 
 @app.command()
@@ -157,7 +161,9 @@ def predict(
         predictor = _load(Predictor, checkpoint, device)
         if out is not None:
             bars = _Bars()
-            scored = score_cohort(predictor, read_cohort(cases), progress=lambda done, total: bars("cases", done, total))
+            scored = score_cohort(
+                predictor, read_cohort(cases), progress=lambda done, total: bars("cases", done, total)
+            )
             write_scored(scored, out)
             typer.echo(f"{len(scored):,} scored cases in {out}.")
             return

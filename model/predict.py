@@ -141,7 +141,8 @@ class Predictor:
         logits = self.calibrated(output.logit.float()).cpu().numpy()
         stages = torch.softmax(output.stage_logits.float(), -1).cpu().numpy()
         return [
-            self._prediction(case, float(logit), stage) for case, logit, stage in zip(measured, logits, stages, strict=True)
+            self._prediction(case, float(logit), stage)
+            for case, logit, stage in zip(measured, logits, stages, strict=True)
         ]
 
     def predict(self, case: Case) -> Prediction:

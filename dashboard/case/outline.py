@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -19,57 +20,118 @@ SMALLEST = 30
 """Pixels; a smaller outline is a slip of the hand."""
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One outline drawn by a person; the last one of a view and target counts."""
+
+    view: View
+    target: Target
+    mask: Mask
+
+
 def applied(case: Case) -> Case:
     """The case with the outlines that were drawn in this session."""
-    drawn = _drawn(case.case_id)
-    images = {
-        view: replace(image, **{f"{target}_mask": mask for (v, target), mask in drawn.items() if v == view})
-        for view, image in case.images.items()
-    }
+    return with_steps(case, _steps(case.case_id))
+
+
+def with_steps(case: Case, steps: Sequence[Step]) -> Case:
+    """The case with outlines laid on in their order; those of a view that it lacks are passed over."""
+    images = dict(case.images)
+    for step in steps:
+        if step.view in images:
+            images[step.view] = replace(images[step.view], **{f"{step.target}_mask": step.mask})
     return replace(case, images=images)
 
 
+def without(steps: Sequence[Step], view: View) -> list[Step]:
+    """The steps before the last one on a view: undo."""
+    at = max((i for i, step in enumerate(steps) if step.view == view), default=None)
+    return [step for i, step in enumerate(steps) if i != at]
+
+
+def take_back(case_id: str) -> bool:
+    """Take back the last outline of a case; False where there is none."""
+    steps = _steps(case_id)
+    if steps:
+        steps.pop()
+        return True
+    return False
+
+
+def forget(case_id: str) -> None:
+    """Drop every outline of a case."""
+    _steps(case_id).clear()
+
+
+def doubt(found: Segmentation) -> str | None:
+    """What looks wrong with a pair of outlines, for the person who draws them."""
+    if not found.nodule.any() or not found.gland.any():
+        return None
+    share = float((found.nodule & found.gland).sum() / found.nodule.sum())
+    if share < 0.5:
+        return f"Only {share:.0%} of the nodule lies within the gland outline. Check both: the capsule distance rests on them."
+    return None
+
+
 def editor(case: Case, view: View, image: ViewImage, found: Segmentation) -> None:
-    """Draw on one view; what is drawn replaces the network's outline, and everything on the page follows."""
-    drawn = _drawn(case.case_id)
+    """Draw on one view; what is drawn replaces the network's outline, and everything on the page follows.
+
+    Parameters
+    ----------
+    case, image : the case as it is now, with the outlines drawn so far.
+    """
+    steps = _steps(case.case_id)
     target: Target = st.radio(  # type: ignore[assignment]
-        "What to outline", ["nodule", "gland"], horizontal=True, key=f"target-{view}", format_func=str.capitalize
-    )
-    shown = with_grid(picture(image.pixels, nodule=found.nodule, gland=found.gland, height=420), image.pixels.shape)
-    event = figure(
-        shown, f"Draw around the {target} with the lasso, then take it over.", key=f"lasso-{case.case_id}-{view}",
-        on_select="rerun", selection_mode="lasso",
+        "What to outline", ["nodule", "gland"], horizontal=True, key=f"target-{case.case_id}-{view}",
+        format_func=str.capitalize,
     )  # fmt: skip
-    mask = _lasso(event, image)
-    use, undo = st.columns(2)
-    if use.button(f"Use as {target}", key=f"use-{view}", type="primary", disabled=mask is None, width="stretch"):
-        drawn[view, target] = mask  # type: ignore[assignment]
-        st.rerun()
-    mine = [key for key in drawn if key[0] == view]
-    if undo.button("Back to automatic", key=f"undo-{view}", disabled=not mine, width="stretch"):
-        for key in mine:
-            del drawn[key]
-        st.rerun()
-    file = st.file_uploader(f"Or a mask picture of the {target} (white on black)", ["png", "jpg"], key=f"mask-{view}-{target}")
-    if file is not None and st.button(f"Use this mask as {target}", key=f"usemask-{view}"):
+    shown = with_grid(picture(image.pixels, nodule=found.nodule, gland=found.gland, height=420), image.pixels.shape)
+    # A new name after each step: a path that was used is not offered again.
+    event = figure(
+        shown, f"Drag around the {target}, then use the outline. Yellow: nodule; blue: gland.",
+        key=f"lasso-{case.case_id}-{view}-{len(steps)}", on_select="rerun", selection_mode="lasso",
+    )  # fmt: skip
+    mask = lasso_mask(event, image.pixels.shape)
+    mine = [step for step in steps if step.view == view]
+    with st.container(horizontal=True):
+        if st.button(f"Use as {target}", key=f"use-{view}", type="primary", disabled=mask is None) and mask is not None:
+            _add(steps, Step(view, target, mask))
+        if st.button("Undo", key=f"undo-{view}", icon=":material/undo:", disabled=not mine):
+            _set(case.case_id, without(steps, view))
+        if st.button("Back to automatic", key=f"automatic-{view}", disabled=not mine):
+            _set(case.case_id, [step for step in steps if step.view != view])
+    file = st.file_uploader(
+        f"Or give a mask picture of the {target} (white on black)", ["png", "jpg", "jpeg"],
+        key=f"mask-{case.case_id}-{view}-{target}",
+    )  # fmt: skip
+    if file is not None and st.button(f"Use this picture as {target}", key=f"use-mask-{view}"):
         try:
-            drawn[view, target] = decode_mask(file.getvalue(), name=file.name, shape=image.pixels.shape)
+            mask = decode_mask(file.getvalue(), name=file.name, shape=(image.pixels.shape[0], image.pixels.shape[1]))
         except ProblemError as error:
             problem(error)
         else:
-            st.rerun()
+            _add(steps, Step(view, target, mask))
 
 
-def _drawn(case_id: str) -> dict[tuple[View, Target], Mask]:
-    """Outlines drawn in this session for a case."""
-    result: dict[tuple[View, Target], Mask] = st.session_state.setdefault(f"outlines-{case_id}", {})
-    return result
-
-
-def _lasso(event: dict[str, dict[str, list[dict[str, list[float]]]]], image: ViewImage) -> Mask | None:
-    """Mask of the lasso's own path, None while there is none."""
+def lasso_mask(event: Mapping[str, Any] | None, shape: tuple[int, ...]) -> Mask | None:
+    """Mask of the lasso's own path in a selection event; None where there is none, or too small a one."""
     paths = event["selection"].get("lasso") if event else None
     if not paths:
         return None
-    mask = polygon_mask(paths[-1]["x"], paths[-1]["y"], (image.pixels.shape[0], image.pixels.shape[1]))
+    mask = polygon_mask(paths[-1]["x"], paths[-1]["y"], (shape[0], shape[1]))
     return mask if mask.sum() >= SMALLEST else None
+
+
+def _steps(case_id: str) -> list[Step]:
+    steps: list[Step] = st.session_state.setdefault(f"outlines-{case_id}", [])
+    return steps
+
+
+def _set(case_id: str, steps: list[Step]) -> None:
+    st.session_state[f"outlines-{case_id}"] = steps
+    st.rerun()
+
+
+def _add(steps: list[Step], step: Step) -> None:
+    steps.append(step)
+    st.rerun()

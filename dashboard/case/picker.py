@@ -27,7 +27,12 @@ def choose() -> Case:
             text = table.astype(str).agg(" ".join, axis=1).str.lower()
             table = table[[all(word in line for word in words) for line in text]]
         event = st.dataframe(
-            _readable(table), hide_index=True, height=260, on_select="rerun", selection_mode="single-row", key="case-table"
+            _readable(table),
+            hide_index=True,
+            height=260,
+            on_select="rerun",
+            selection_mode="single-row",
+            key="case-table",
         )
         st.caption("Click a row to open it; click a column's head to sort. Synthetic cases: the outcome is simulated.")
         rows = event["selection"]["rows"]

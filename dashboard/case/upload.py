@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
+from dashboard.case import outline
 from dashboard.parts import problem
-from model.errors import ProblemError
+from model.errors import CaseError, ProblemError
 from model.ingest.cases import case_from_form
 from model.ingest.images import DecodedImage, decode_image
 from model.schema import FIELDS, VIEWS, Case, Field, View, category_values
 
 FILE_TYPES = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
 CASE_ID = "own case"
-_INPUTS = [f for f in FIELDS if f.role in ("input", "comparator")]
+TYPED = [f for f in FIELDS if f.role in ("input", "comparator")]
+"""What the form asks for: what is known before surgery and not measured on the picture."""
 
 
 def form() -> Case | None:
     """The form, and the case it last made; a faulty entry is told and leaves everything as it was."""
     st.caption(
-        "Nothing you upload is stored or leaves this server's memory. Remove names and numbers from pictures; "
-        "what looks like an identifier in the report is blanked. Leave out what you do not know."
+        "What you give stays in the memory of this session and is not stored. Remove names burnt into pictures; what "
+        "looks like an identifier in the report is blanked. Leave empty what you do not know."
     )
-    with st.form("own-case"):
-        left, right = st.columns(2)
-        files = {
-            "transverse": left.file_uploader("Transverse picture", FILE_TYPES, key="own-transverse"),
-            "longitudinal": right.file_uploader("Longitudinal picture", FILE_TYPES, key="own-longitudinal"),
-        }
-        spacing = left.text_input(
-            "Pixel spacing (mm per pixel)", key="own-spacing", placeholder="unknown",
-            help="Size of a pixel of the file. Unknown: distances are given in % of gland depth.",
-        )  # fmt: skip
-        report = right.text_area("Ultrasound report (English)", key="own-report", height=110)
+    files: dict[View, Any] = {}
+    spacings: dict[View, str] = {}
+    made: tuple[Case, tuple[str, ...]] | None = st.session_state.get("own-made")
+    # Once there is an answer, it comes first.
+    with st.expander("Pictures, report and fields", expanded=made is None, icon=":material/edit_note:"), st.form("own-case"):
+        for column, view in zip(st.columns(2), VIEWS, strict=True):
+            files[view] = column.file_uploader(f"{view.capitalize()} picture", FILE_TYPES, key=f"own-{view}")
+            spacings[view] = column.text_input(
+                f"Pixel spacing, {view} (mm per pixel)", key=f"own-spacing-{view}", placeholder="unknown",
+                persist_state="session",
+                help="Height and width of one pixel of the file, from the machine's scale. Leave empty if unknown: "
+                "distances are then given in % of gland depth.",
+            )  # fmt: skip
+        report = st.text_area("Ultrasound report (English)", key="own-report", height=110, persist_state="session")
         st.markdown("**Fields**")
-        columns = st.columns(4)
-        values = {f.name: _entry(columns[i % 4], f) for i, f in enumerate(_INPUTS)}
+        for at in range(0, len(TYPED), 4):
+            row = zip(st.columns(4), TYPED[at : at + 4], strict=False)
+            entered = {f.name: _entry(column, f) for column, f in row}
+            values = entered if at == 0 else {**values, **entered}
         submitted = st.form_submit_button("Predict", type="primary", icon=":material/play_arrow:")
     if submitted:
         try:
-            case, notices = read(files, spacing, values, report)
+            made = read(files, spacings, values, report)
         except ProblemError as error:
             problem(error)
-            if "own-made" in st.session_state:
-                st.info("Below is still the case before this change.")
+            if made is not None:
+                st.info("What follows is still the case before this change.")
         else:
-            st.session_state["own-made"] = (case, notices)
-            st.session_state.pop("outlines-" + CASE_ID, None)
-    made: tuple[Case, tuple[str, ...]] | None = st.session_state.get("own-made")
+            first = "own-made" not in st.session_state
+            st.session_state["own-made"] = made
+            outline.forget(CASE_ID)
+            if first:
+                st.rerun()  # so that the form folds away
     if made is None:
         return None
     for notice in made[1]:
@@ -54,22 +66,38 @@ def form() -> Case | None:
     return made[0]
 
 
-def read(files: dict[str, object], spacing: str, values: dict[str, object], report: str) -> tuple[Case, tuple[str, ...]]:
-    """Decode and validate what the form holds; raises `ProblemError` for whatever the user can mend."""
+def read(
+    files: Mapping[View, Any], spacings: Mapping[View, str], values: Mapping[str, object], report: str
+) -> tuple[Case, tuple[str, ...]]:
+    """Decode and validate what the form holds.
+
+    Parameters
+    ----------
+    files : by view, something with `name` and `getvalue()`, or None.
+    spacings : by view, mm per pixel as typed; a decimal comma is read too.
+    values : raw values by field name; empty ones are missing.
+
+    Raises
+    ------
+    CaseError
+        Once, for everything that is wrong with any picture, field or the report.
+    """
     images: dict[View, DecodedImage] = {}
-    for view in VIEWS:
-        file = files.get(view)
+    faults: list[ProblemError] = []
+    for view, file in files.items():
         if file is not None:
-            images[view] = decode_image(file.getvalue(), name=f"{view} picture {file.name}")  # type: ignore[attr-defined]
-    text = spacing.strip().replace(",", ".")
-    known: object = None if text.lower() in ("", "unknown") else text
-    return case_from_form(CASE_ID, images, known, values, report)  # type: ignore[arg-type]
-
-
-def _entry(column: st.delta_generator.DeltaGenerator, field: Field) -> object:
-    """A widget that accepts anything for numbers, so that nonsense gets the schema's own message."""
-    label = field.label + (f" ({field.unit})" if field.unit else "")
-    if field.kind == "number":
-        return column.text_input(label, key=f"own-{field.name}", help=f"{field.help} Allowed: {field.allowed()}.")
-    options = ["", *category_values(field)]
-    return column.selectbox(label, options, key=f"own-{field.name}", help=field.help)
+            try:
+                images[view] = decode_image(file.getvalue(), name=f"{view} picture {file.name}")
+            except ProblemError as error:
+                faults.append(error)
+    spacing = {view: spacings.get(view, "").strip().replace(",", ".") or None for view in images}
+    try:
+        made = case_from_form(CASE_ID, images or _stand_in(faults), spacing, values, report)  # type: ignore[arg-type]
+    except ProblemError as error:
+        faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        said = "; ".join(f"{e.where}: {e.what}" for e in faults)
+        raise CaseError(said, where="form", fix=" ".join(dict.fromkeys(e.fix for e in faults)))
+    return made

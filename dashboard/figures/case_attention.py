@@ -21,7 +21,9 @@ def token_table(tokens: tuple[str, ...], words: int, weights: npt.NDArray[np.flo
 def token_bars(table: pd.DataFrame) -> go.Figure:
     """The most-read tokens; a word that occurs twice keeps its place number, so that bars do not merge."""
     top = table.nlargest(TOP, "weight")
-    names = [f"{token}  ·{i + 1}" if kind == "word" else token for i, token, kind in top[["token", "kind"]].itertuples()]
+    names = [
+        f"{token}  ·{i + 1}" if kind == "word" else token for i, token, kind in top[["token", "kind"]].itertuples()
+    ]
     colours = ["#1f6f8b" if kind == "word" else "#9aa5ab" for kind in top["kind"]]
     figure = go.Figure(
         go.Bar(

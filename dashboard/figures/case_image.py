@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,20 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.colors import sample_colorscale
 from skimage import measure
+from skimage.draw import polygon2mask
 
 from dashboard.figures.style import CAPSULE, GLAND, HEAT, NODULE, styled
 from model.features.cpdt import CapsuleDistance
-from model.schema import GrayImage, Mask, MapName
+from model.schema import GrayImage, MapName, Mask
 
-GRID_STEP = 10
-"""Pixels between the invisible points that a lasso or a click can catch."""
+Box = tuple[int, int, int, int]
+"""(row0, row1, column0, column1) on the picture; may reach beyond it."""
+
+GRID_POINTS = 32
+"""Invisible points along the longer side that a lasso can catch: enough that a small nodule holds one."""
+
+_SMALL_SHARE = 0.3
+_SCALE_LENGTHS_MM = (20, 10, 5, 2, 1)
 
 
 def picture(
@@ -28,7 +36,8 @@ def picture(
     gland: Mask | None = None,
     capsule: CapsuleDistance | None = None,
     heat: npt.NDArray[np.float32] | None = None,
-    opacity: float = 0.55,
+    heat_title: str = "",
+    window: Box | None = None,
     height: int = 380,
 ) -> go.Figure:
     """A view in its own pixels with overlays.
@@ -36,44 +45,57 @@ def picture(
     Parameters
     ----------
     pixels : (height, width) in 0…1.
+    spacing_mm : (row, column) mm of a pixel; gives the picture its true proportions and a scale bar.
     nodule, gland : masks whose outlines are drawn.
     capsule : the shortest line from nodule to capsule, labelled in mm, or in % of gland depth without spacing.
-    heat : (height, width) non-negative, NaN where nothing is drawn; scaled to its own maximum.
-    opacity : of the hottest spot.
+    heat : (height, width), NaN where nothing is drawn; coloured from its own lowest to its own highest value, which
+        the colour bar under the picture tells.
+    heat_title : what the heat counts, for its colour bar.
+    window : the part to look at; None for the whole picture.
+    height : of the figure, in screen pixels.
     """
     rows, columns = pixels.shape
     figure = go.Figure()
+    source = data_uri(pixels) if heat is None else _heated_uri(pixels, heat)
     figure.add_layout_image(
-        source=data_uri(pixels), xref="x", yref="y", x=-0.5, y=-0.5, sizex=columns, sizey=rows,
-        sizing="stretch", layer="below",
-    )  # fmt: skip
-    if heat is not None and np.nanmax(heat) > 0:
-        figure.add_layout_image(
-            source=_heat_uri(heat, opacity), xref="x", yref="y", x=-0.5, y=-0.5, sizex=columns, sizey=rows,
-            sizing="stretch", layer="below",
-        )  # fmt: skip
+        source=source, xref="x", yref="y", x=-0.5, y=-0.5, sizex=columns, sizey=rows, sizing="stretch", layer="below"
+    )
     for mask, colour, name in ((gland, GLAND, "Gland"), (nodule, NODULE, "Nodule")):
         for line in [] if mask is None else outlines(mask):
             figure.add_scatter(
-                x=line[:, 1], y=line[:, 0], mode="lines", line={"color": colour, "width": 1.6}, name=name, hoverinfo="name"
+                x=line[:, 1],
+                y=line[:, 0],
+                mode="lines",
+                line={"color": colour, "width": 1.6},
+                name=name,
+                hoverinfo="name",
             )
+    r0, r1, c0, c1 = window or (0, rows, 0, columns)
     if capsule is not None:
-        _capsule_line(figure, capsule, pixels.shape)
+        _capsule_line(figure, capsule, c0 + 0.7 * (c1 - c0))
     if spacing_mm is not None:
-        _scale_bar(figure, spacing_mm, pixels.shape)
+        _scale_bar(figure, spacing_mm, (r0, r1, c0, c1))
     styled(figure, height=height)
     ratio = 1.0 if spacing_mm is None else spacing_mm[0] / spacing_mm[1]
-    figure.update_xaxes(visible=False, range=[-0.5, columns - 0.5], constrain="domain", fixedrange=True)
+    figure.update_xaxes(visible=False, range=[c0 - 0.5, c1 - 0.5], constrain="domain", fixedrange=True)
     figure.update_yaxes(
-        visible=False, range=[rows - 0.5, -0.5], scaleanchor="x", scaleratio=ratio, constrain="domain", fixedrange=True
+        visible=False,
+        range=[r1 - 0.5, r0 - 0.5],
+        scaleanchor="x",
+        scaleratio=ratio,
+        constrain="domain",
+        fixedrange=True,
     )
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    if heat is not None:
+        _colour_bar(figure, heat, heat_title)
     return figure
 
 
-def with_grid(figure: go.Figure, shape: tuple[int, int]) -> go.Figure:
+def with_grid(figure: go.Figure, shape: tuple[int, ...]) -> go.Figure:
     """Add the invisible points that make a lasso on the picture possible (streamlit#8760: pictures give no selection)."""
-    rows, columns = np.mgrid[0 : shape[0] : GRID_STEP, 0 : shape[1] : GRID_STEP]
+    step = max(1, max(shape) // GRID_POINTS)
+    rows, columns = np.mgrid[0 : shape[0] : step, 0 : shape[1] : step]
     figure.add_scatter(
         x=columns.ravel(), y=rows.ravel(), mode="markers", marker={"size": 6, "opacity": 0}, hoverinfo="skip",
         name="grid", selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
@@ -83,7 +105,7 @@ def with_grid(figure: go.Figure, shape: tuple[int, int]) -> go.Figure:
 
 
 def with_regions(
-    figure: go.Figure, box: tuple[int, int, int, int], grid: int, map_name: MapName, chosen: tuple[int, int] | None
+    figure: go.Figure, box: Box, grid: int, map_name: MapName, chosen: tuple[int, int] | None
 ) -> go.Figure:
     """Add a clickable marker for each region of a map; `customdata` holds (map, row, column)."""
     r0, r1, c0, c1 = box
@@ -92,33 +114,46 @@ def with_regions(
     figure.add_scatter(
         x=[c0 + (c + 0.5) * step_c for _, c in cells], y=[r0 + (r + 0.5) * step_r for r, _ in cells],
         mode="markers", name="Regions", customdata=[[map_name, r, c] for r, c in cells],
-        marker={"size": 9, "symbol": "circle-open", "color": "#ffffff", "line": {"width": 1.2}},
-        opacity=0.75, hovertemplate="%{customdata[0]}: row %{customdata[1]}, column %{customdata[2]}<extra></extra>",
+        # A filled disc, since an open one is only caught on its rim.
+        marker={"size": 14, "color": "rgba(255,255,255,0.25)", "line": {"width": 1.4, "color": "#ffffff"}},
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+        hovertemplate="%{customdata[0]}: row %{customdata[1]}, column %{customdata[2]}<extra></extra>",
     )  # fmt: skip
     if chosen is not None:
         r, c = chosen
         figure.add_shape(
             type="rect", x0=c0 + c * step_c, x1=c0 + (c + 1) * step_c, y0=r0 + r * step_r, y1=r0 + (r + 1) * step_r,
-            line={"color": "#ffffff", "width": 2},
+            line={"color": "#ffffff", "width": 2.5}, fillcolor="rgba(255,255,255,0.18)",
         )  # fmt: skip
     figure.update_layout(clickmode="event+select")
     return figure
 
 
-def polygon_mask(x: list[float], y: list[float], shape: tuple[int, int]) -> Mask:
+def polygon_mask(x: Sequence[float], y: Sequence[float], shape: tuple[int, int]) -> Mask:
     """Mask of the pixels within a polygon drawn on the picture (lasso coordinates); parts beyond it are cut off."""
-    from skimage.draw import polygon2mask
-
     if len(x) < 3 or len(x) != len(y):
         return np.zeros(shape, bool)
     return np.asarray(polygon2mask(shape, np.stack([np.asarray(y, float), np.asarray(x, float)], 1)), dtype=bool)
 
 
 def outlines(mask: Mask) -> list[npt.NDArray[np.float64]]:
-    """Closed outlines (k, 2) of a mask as (row, column), thinned to about one point in a pixel and a half."""
+    """Closed outlines (k, 2) of a mask as (row, column), thinned to within 0.3 pixels."""
     padded = np.pad(mask, 1).astype(np.float32)
     lines = measure.find_contours(padded, 0.5)
     return [measure.approximate_polygon(line - 1, 0.3) for line in lines if len(line) > 8]
+
+
+def window_of(box: Box, shape: tuple[int, ...]) -> Box | None:
+    """The part of a picture to look at for a map: the box with as much again around it; None where it is large anyway."""
+    rows, columns = box[1] - box[0], box[3] - box[2]
+    if rows * columns > _SMALL_SHARE * shape[0] * shape[1]:
+        return None
+    return (
+        max(0, box[0] - rows // 2),
+        min(shape[0], box[1] + rows // 2),
+        max(0, box[2] - columns // 2),
+        min(shape[1], box[3] + columns // 2),
+    )
 
 
 def distance_label(capsule: CapsuleDistance) -> str:
@@ -130,8 +165,21 @@ def distance_label(capsule: CapsuleDistance) -> str:
 
 def data_uri(pixels: GrayImage) -> str:
     """A grey picture as PNG in a data address."""
-    grey = (255 * np.clip(pixels, 0, 1) + 0.5).astype(np.uint8)
-    return _uri(Image.fromarray(grey))
+    return _uri(Image.fromarray(_bytes(pixels)))
+
+
+def _heated_uri(pixels: GrayImage, heat: npt.NDArray[np.float32]) -> str:
+    """Picture and heat in one PNG, so that there is one image to draw; regions with more heat cover more."""
+    low, high = float(np.nanmin(heat)), float(np.nanmax(heat))
+    level = np.nan_to_num((heat - low) / (high - low) if high > low else np.full_like(heat, 0.5))
+    steps = sample_colorscale(HEAT, np.linspace(0, 1, 256).tolist())
+    colours = np.array([[float(v) for v in c[4:-1].split(",")] for c in steps]) / 255
+    share = np.where(np.isnan(heat), 0, 0.25 + 0.4 * level)[..., None]
+    return _uri(Image.fromarray(_bytes((1 - share) * pixels[..., None] + share * colours[(255 * level).astype(int)])))
+
+
+def _bytes(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    return np.asarray(255 * np.clip(values, 0, 1) + 0.5).astype(np.uint8)
 
 
 def _uri(image: Image.Image) -> str:
@@ -140,33 +188,48 @@ def _uri(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _heat_uri(heat: npt.NDArray[np.float32], opacity: float) -> str:
-    """Heat as a picture whose transparency follows the heat."""
-    level = np.nan_to_num(heat / np.nanmax(heat), nan=0.0)
-    colours = np.array([[int(v) for v in c[4:-1].split(",")] for c in sample_colorscale(HEAT, np.linspace(0, 1, 256))])
-    index = (level * 255).astype(int)
-    alpha = (255 * opacity * np.sqrt(level))[..., None]
-    alpha[np.isnan(heat)] = 0
-    return _uri(Image.fromarray(np.concatenate([colours[index], alpha], -1).astype(np.uint8), "RGBA"))
+def _colour_bar(figure: go.Figure, heat: npt.NDArray[np.float32], title: str) -> None:
+    """A colour bar under the picture, carried by points that are not seen."""
+    low, high = float(np.nanmin(heat)), float(np.nanmax(heat))
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers", hoverinfo="skip", name="heat",
+        marker={
+            "color": [low], "cmin": low, "cmax": high if high > low else low + 1e-9, "colorscale": HEAT, "showscale": True,
+            "colorbar": {
+                "orientation": "h", "thickness": 10, "len": 0.6, "x": 0.5, "y": 0, "yanchor": "top", "ypad": 6,
+                "title": {"text": title, "side": "bottom"}, "nticks": 4,
+            },
+        },
+    )  # fmt: skip
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 58})
 
 
-def _capsule_line(figure: go.Figure, capsule: CapsuleDistance, shape: tuple[int, ...]) -> None:
+def _capsule_line(figure: go.Figure, capsule: CapsuleDistance, right_from: float) -> None:
     (r0, c0), (r1, c1) = capsule.nodule_point, capsule.capsule_point
     figure.add_scatter(
         x=[c0, c1], y=[r0, r1], mode="lines+markers", line={"color": CAPSULE, "width": 3},
         marker={"size": 6, "color": CAPSULE}, name="Capsule distance", hovertemplate=distance_label(capsule) + "<extra></extra>",
     )  # fmt: skip
-    right = c1 < shape[1] * 0.7
+    left = c1 < right_from
     figure.add_annotation(
-        x=c1, y=r1, text=distance_label(capsule), showarrow=False, xanchor="left" if right else "right",
-        xshift=8 if right else -8, font={"color": "#ffffff", "size": 14}, bgcolor="rgba(160,20,20,0.85)", borderpad=3,
+        x=c1, y=r1, text=distance_label(capsule), showarrow=False, xanchor="left" if left else "right",
+        xshift=8 if left else -8, font={"color": "#ffffff", "size": 14}, bgcolor="rgba(160,20,20,0.85)", borderpad=3,
     )  # fmt: skip
 
 
-def _scale_bar(figure: go.Figure, spacing_mm: tuple[float, float], shape: tuple[int, ...]) -> None:
-    length = 10 / spacing_mm[1]
-    x0, y = shape[1] - length - 10, shape[0] - 12
-    figure.add_shape(type="line", x0=x0, x1=x0 + length, y0=y, y1=y, line={"color": "#ffffff", "width": 3})
+def _scale_bar(figure: go.Figure, spacing_mm: tuple[float, float], window: Box) -> None:
+    """The longest of a few round lengths that fits a third of the width."""
+    r0, r1, c0, c1 = window
+    fitting = (mm for mm in _SCALE_LENGTHS_MM if mm / spacing_mm[1] <= (c1 - c0) / 3)
+    length_mm = next(fitting, _SCALE_LENGTHS_MM[-1])
+    length = length_mm / spacing_mm[1]
+    x1, y = c1 - 0.03 * (c1 - c0), r1 - 0.05 * (r1 - r0)
+    figure.add_shape(type="line", x0=x1 - length, x1=x1, y0=y, y1=y, line={"color": "#ffffff", "width": 3})
     figure.add_annotation(
-        x=x0 + length / 2, y=y, text="10 mm", showarrow=False, yanchor="bottom", font={"color": "#ffffff", "size": 12}
+        x=x1 - length / 2,
+        y=y,
+        text=f"{length_mm} mm",
+        showarrow=False,
+        yanchor="bottom",
+        font={"color": "#ffffff", "size": 12},
     )

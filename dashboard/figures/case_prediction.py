@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures.style import LOWERS, MUTED, RAISES, RISK, percent, styled
-from model.predict import Interval
+from model.predict import Interval, Prediction
 
 
 def risk_bar(probability: float, interval: Interval) -> go.Figure:
@@ -22,9 +22,13 @@ def risk_bar(probability: float, interval: Interval) -> go.Figure:
         type="rect", x0=interval.low, x1=interval.high, y0=-0.5, y1=0.5, line={"color": "#ffffff", "width": 2},
         fillcolor="rgba(255,255,255,0.30)",
     )  # fmt: skip
-    figure.add_shape(type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": "#d7263d", "width": 4})
+    figure.add_shape(
+        type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": "#d7263d", "width": 4}
+    )
     styled(figure, height=84)
-    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", fixedrange=True, showgrid=False)
+    figure.update_xaxes(
+        range=[0, 1], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", fixedrange=True, showgrid=False
+    )
     figure.update_yaxes(visible=False, range=[-0.8, 0.8], fixedrange=True)
     return figure
 
@@ -39,9 +43,10 @@ def stage_bars(probabilities: tuple[float, float, float]) -> go.Figure:
             hovertemplate="stage %{y}: %{x:.1%}<extra></extra>",
         )
     )  # fmt: skip
-    styled(figure, height=130)
+    styled(figure, height=112)
     figure.update_xaxes(range=[0, 1.15], visible=False, fixedrange=True)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False)
+    figure.update_layout(margin={"t": 2, "b": 2})
     return figure
 
 
@@ -49,7 +54,10 @@ def truth_table(row: pd.Series) -> pd.DataFrame:
     """True contributions of a synthetic case, largest first: columns cause, logit."""
     parts = row.filter(like="contribution_")
     table = pd.DataFrame(
-        {"cause": [str(n).removeprefix("contribution_").replace("_", " ") for n in parts.index], "logit": parts.astype(float)}
+        {
+            "cause": [str(n).removeprefix("contribution_").replace("_", " ") for n in parts.index],
+            "logit": parts.astype(float),
+        }
     )
     table = table[table["logit"].abs() > 1e-9]
     return table.reindex(table["logit"].abs().sort_values(ascending=False).index).reset_index(drop=True)
@@ -61,11 +69,16 @@ def truth_bars(table: pd.DataFrame) -> go.Figure:
         go.Bar(
             x=table["logit"], y=table["cause"], orientation="h",
             marker={"color": [RAISES if v > 0 else LOWERS for v in table["logit"]]},
+            text=[f"{v:+.2f}" for v in table["logit"]], textposition="outside", cliponaxis=False,
             hovertemplate="%{y}: %{x:+.2f} logit<extra></extra>",
         )
     )  # fmt: skip
     styled(figure, height=60 + 24 * len(table))
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
-    figure.update_xaxes(title="true contribution to the logit of LLNM", fixedrange=True)
+    low, high = min(0.0, table["logit"].min()), max(0.0, table["logit"].max())
+    pad = 0.15 * (high - low or 1)
+    figure.update_xaxes(
+        title="true contribution to the logit of LLNM", fixedrange=True, range=[low - (pad if low < 0 else 0), high + pad]
+    )
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
     return figure

@@ -13,7 +13,9 @@ def calibration(bins: tuple[CalibrationBin, ...]) -> go.Figure:
     """Observed rate against mean prediction in ten bins, with Wilson intervals; the diagonal is perfect."""
     rates = [b.observed for b in bins]
     figure = go.Figure(
-        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", name="perfect")
+        go.Scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", name="perfect"
+        )
     )
     figure.add_scatter(
         x=[b.predicted for b in bins], y=[r.value for r in rates], mode="markers+lines", name="observed",
@@ -32,7 +34,9 @@ def calibration(bins: tuple[CalibrationBin, ...]) -> go.Figure:
 def roc(curve: RocCurve, point: OperatingPoint) -> go.Figure:
     """ROC curve with the operating point marked."""
     figure = go.Figure(
-        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", name="chance")
+        go.Scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", name="chance"
+        )
     )
     figure.add_scatter(
         x=curve.false_positive_rate, y=curve.sensitivity, mode="lines", line={"color": OBSERVED, "width": 3}, name="ROC",

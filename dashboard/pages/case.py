@@ -91,7 +91,9 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> None:
             + ")."
         )
         st.markdown("**Risk stage, if there is LLNM**")
-        figure(stage_bars(prediction.stage_probabilities), "Stages by number and size of nodes; given LLNM.", key="stages")
+        figure(
+            stage_bars(prediction.stage_probabilities), "Stages by number and size of nodes; given LLNM.", key="stages"
+        )
     if case.provenance == "synthetic" and case.labels:
         truth(case)
 

@@ -53,11 +53,15 @@ def main() -> None:
 def _cohort() -> tuple[pd.DataFrame, str]:
     """The chosen table with columns llnm (0/1) and probability, validated."""
     wanted = OWN if state.read("cohort") == "own" else SHIPPED
-    which = st.segmented_control("Cohort", [SHIPPED, OWN], default=wanted, key="cohort-source", label_visibility="collapsed")
+    which = st.segmented_control(
+        "Cohort", [SHIPPED, OWN], default=wanted, key="cohort-source", label_visibility="collapsed"
+    )
     state.write(cohort="own" if which == OWN else None)
     if which != OWN:
         if not resources.EXTERNAL_SCORES.exists():
-            raise CaseError("not there", where=str(resources.EXTERNAL_SCORES), fix="Restore data_samples/cohort.parquet.")
+            raise CaseError(
+                "not there", where=str(resources.EXTERNAL_SCORES), fix="Restore data_samples/cohort.parquet."
+            )
         return _usable(resources.external_scores()), "synthetic, five external centres"
     file = st.file_uploader(
         "CSV or Parquet with columns probability (or prediction) and llnm (or label), and any of the schema's fields",
@@ -162,7 +166,10 @@ def distance_section(part: pd.DataFrame) -> None:
             else "Observed risk does not fall through 72 % within these distances."
         )  # fmt: skip
     options = [n for n, column in SUBGROUPS.items() if column is None or column in known]
-    by = st.segmented_control("Split by", options, default=state.chosen("split", options) or "none", key="split") or "none"
+    by = (
+        st.segmented_control("Split by", options, default=state.chosen("split", options) or "none", key="split")
+        or "none"
+    )
     state.write(split=None if by == "none" else by)
     column = SUBGROUPS[by]
     if column is not None:
@@ -232,10 +239,17 @@ def quality_section(part: pd.DataFrame) -> None:
     with st.spinner("Resampling for the intervals …"):
         result = evaluate(scores)
     cells = st.columns(4)
-    figures = {"AUROC": result.auroc, "Accuracy": result.accuracy, "Calibration error (ECE)": result.ece, "Brier": result.brier}
+    figures = {
+        "AUROC": result.auroc,
+        "Accuracy": result.accuracy,
+        "Calibration error (ECE)": result.ece,
+        "Brier": result.brier,
+    }
     for cell, (name, value) in zip(cells, figures.items(), strict=True):
         cell.metric(name, "–" if value is None else f"{value.value:.3f}")
-        cell.caption("one outcome only" if value is None else f"95 % {value.low:.3f}–{value.high:.3f}, n = {len(scores):,}")
+        cell.caption(
+            "one outcome only" if value is None else f"95 % {value.low:.3f}–{value.high:.3f}, n = {len(scores):,}"
+        )
     left, right = st.columns(2)
     with left:
         figure(
@@ -247,7 +261,9 @@ def quality_section(part: pd.DataFrame) -> None:
             missing("ROC curve", "only one outcome is there.")
         else:
             figure(
-                quality.roc(roc_curve(scores), operating_point(scores)), "ROC curve; the cross is the cut-off 0.5.", key="roc"
+                quality.roc(roc_curve(scores), operating_point(scores)),
+                "ROC curve; the cross is the cut-off 0.5.",
+                key="roc",
             )
 
 

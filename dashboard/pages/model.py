@@ -26,13 +26,17 @@ def main() -> None:
     try:
         card = json.loads(CARD.read_text("utf-8"))
     except OSError:
-        problem(CheckpointError("no card.json there", where=str(SHIPPED), fix="Restore it, or train one with `llnm train`."))
+        problem(
+            CheckpointError("no card.json there", where=str(SHIPPED), fix="Restore it, or train one with `llnm train`.")
+        )
         st.stop()
     cells = st.columns(4)
     cells[0].metric("Training cases", f"{card['training_cases']:,}")
     cells[1].metric("Validation cases", f"{card['validation_cases']:,}")
     cells[2].metric("Parameters", f"{card['parameters']:,}")
-    cells[3].metric("Training time", f"{sum(card['training_seconds'].values()) / 60:.0f} min", help=f"On {card['device']}.")
+    cells[3].metric(
+        "Training time", f"{sum(card['training_seconds'].values()) / 60:.0f} min", help=f"On {card['device']}."
+    )
     external = card.get("external")
     if external:
         st.subheader("On the held-out centres")

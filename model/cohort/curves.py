@@ -54,7 +54,9 @@ def risk_by_bins(
         inside = (x >= low) & ((x < high) | ((k == len(cuts) - 2) & (x == high)))
         if inside.any():
             predicted = float("nan") if probability is None else float(probability[inside].mean())
-            bins.append(RiskBin(float(low), float(high), wilson(int(label[inside].sum()), int(inside.sum())), predicted))
+            bins.append(
+                RiskBin(float(low), float(high), wilson(int(label[inside].sum()), int(inside.sum())), predicted)
+            )
     return tuple(bins)
 
 

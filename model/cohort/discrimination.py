@@ -162,7 +162,9 @@ def stage_auroc(probabilities: FloatArray, stage: IntArray, *, seed: int = 0, ro
     everyone = np.arange(len(stage))
     value = mean(everyone)
     if np.isnan(value):
-        raise StatisticsError("not all three stages are there", where="stage AUROC", fix="Give cases of stages 1, 2, 3.")
+        raise StatisticsError(
+            "not all three stages are there", where="stage AUROC", fix="Give cases of stages 1, 2, 3."
+        )
     rng = np.random.default_rng(seed)
     drawn = [mean(rng.choice(everyone, len(everyone))) for _ in range(rounds)]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])

@@ -98,5 +98,7 @@ def format_table(evaluation: Evaluation) -> str:
         shown = f"{interval[0]:.4f}–{interval[1]:.4f}" if interval else ""
         published = f"{PUBLISHED_EXTERNAL[name]:.3f}" if name in PUBLISHED_EXTERNAL else ""
         lines.append(f"{name:<14}{value:>8.4f}  {shown:<17}{published:>9}")
-    lines.append("published: LLNM-Net, five external centres, real patients (Shen et al. 2025); not comparable in kind.")
+    lines.append(
+        "published: LLNM-Net, five external centres, real patients (Shen et al. 2025); not comparable in kind."
+    )
     return "\n".join(lines)

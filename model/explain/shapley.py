@@ -87,7 +87,7 @@ def exact_shapley(game: FloatArray) -> FloatArray:
     -------
     (n,) values; they sum to game[-1] − game[0].
     """
-    n = int(len(game)).bit_length() - 1
+    n = len(game).bit_length() - 1
     if len(game) != 1 << n:
         raise ValueError(f"game: {len(game)} coalitions, not a power of two")
     index = np.arange(1 << n)

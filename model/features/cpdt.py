@@ -70,7 +70,9 @@ def _transform(gland: Mask, spacing: tuple[float, float]) -> _Transform:
     nearest = np.zeros((2, *gland.shape), np.int32)
     if box.all():  # the gland fills the picture: no capsule in sight
         raise CaseError(
-            "the gland fills the whole picture", where="gland mask", fix="Outline the gland so that its capsule is seen."
+            "the gland fills the whole picture",
+            where="gland mask",
+            fix="Outline the gland so that its capsule is seen.",
         )
     inner, index = ndimage.distance_transform_edt(box, sampling=spacing, return_indices=True)
     # The capsule runs between the last pixel inside and the first outside.

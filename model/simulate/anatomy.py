@@ -82,8 +82,10 @@ def _inside(points: Array, x: Array, top: Array, bottom: Array) -> npt.NDArray[n
 def _nodule_radii(truth: pd.DataFrame, semi_x: Array, semi_y: Array, rng: np.random.Generator) -> Array:
     """Star-shaped outline: an ellipse roughened according to the margin."""
     n = len(truth)
-    ellipse = semi_x[:, None] * semi_y[:, None] / np.hypot(
-        semi_y[:, None] * np.cos(_ANGLES), semi_x[:, None] * np.sin(_ANGLES)
+    ellipse = (
+        semi_x[:, None]
+        * semi_y[:, None]
+        / np.hypot(semi_y[:, None] * np.cos(_ANGLES), semi_x[:, None] * np.sin(_ANGLES))
     )
     orders = np.arange(2, 15)
     irregular = (truth["margin"] == "irregular").to_numpy()
@@ -149,7 +151,10 @@ def build(view: View, truth: pd.DataFrame, axes: Array, width_mm: Array, rng: np
         profile = _profile((x - lobe_x[:, None]) / half_x[:, None], 2.3)
         tilt = np.where(isthmus, 0.0, rng.uniform(-0.07, 0.07, n))[:, None] * (x - lobe_x[:, None])
         top, bottom = _uneven(
-            x, lobe_y[:, None] + tilt - half_y[:, None] * profile, lobe_y[:, None] + tilt + half_y[:, None] * profile, rng
+            x,
+            lobe_y[:, None] + tilt - half_y[:, None] * profile,
+            lobe_y[:, None] + tilt + half_y[:, None] * profile,
+            rng,
         )
         trachea = np.where(isthmus[:, None], np.stack([lobe_x, lobe_y + half_y + 0.6], 1), np.nan)
         start, end = _capsule_segments(x, top, bottom, np.zeros(n, bool))

@@ -73,5 +73,7 @@ TRAINING_SHARE = 0.75
 def chosen(part: str) -> tuple[tuple[Centre, ...], tuple[float, ...]]:
     """Centres and their shares, which sum to one, for `part` in {"training", "external", "all"}."""
     picked = tuple(c for c in CENTRES if part == "all" or c.training == (part == "training"))
-    weights = [c.share * ((TRAINING_SHARE if c.training else 1 - TRAINING_SHARE) if part == "all" else 1) for c in picked]
+    weights = [
+        c.share * ((TRAINING_SHARE if c.training else 1 - TRAINING_SHARE) if part == "all" else 1) for c in picked
+    ]
     return picked, tuple(w / sum(weights) for w in weights)

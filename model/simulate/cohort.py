@@ -98,7 +98,11 @@ def draw(count: int, seed: int, part: str = "all") -> Simulation:
 
 
 def _as_exported(
-    truth: pd.DataFrame, outcome: pd.DataFrame, reports: list[str], machines: dict[str, object], rng: np.random.Generator
+    truth: pd.DataFrame,
+    outcome: pd.DataFrame,
+    reports: list[str],
+    machines: dict[str, object],
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """What the hospital's table says: gaps and slips included, capsule distance not."""
     table = truth[["case_id", "centre", *_MISSING]].copy().astype(object)

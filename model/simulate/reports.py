@@ -135,7 +135,12 @@ def write_report(truth: Mapping[str, object], style: int, rng: np.random.Generat
     }[style]
     joined = ", ".join(details)
     if joined:
-        joined = {0: f" with {joined}.", 1: f". {joined[0].upper()}{joined[1:]}.", 2: f". Features: {joined}.", 3: f"; {joined}."}[style]
+        joined = {
+            0: f" with {joined}.",
+            1: f". {joined[0].upper()}{joined[1:]}.",
+            2: f". Features: {joined}.",
+            3: f"; {joined}.",
+        }[style]
     sentences = [head + (joined or ".")]
     if float(truth["capsule_distance_mm"]) < 0.3 and rng.random() < 0.25:  # type: ignore[arg-type]
         sentences.append(w.phrase("capsule", "yes"))

@@ -114,7 +114,9 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
     try:
         card = json.loads((folder / "card.json").read_text("utf-8"))
     except FileNotFoundError:
-        raise CheckpointError("no card.json there", where=str(folder), fix="Name a folder that `llnm train` wrote.") from None
+        raise CheckpointError(
+            "no card.json there", where=str(folder), fix="Name a folder that `llnm train` wrote."
+        ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"card.json cannot be read ({error})", where=str(folder), fix="Restore it.") from None
     if card.get("format") != FORMAT:
@@ -142,7 +144,9 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         segmentation.load_state_dict(load_tensors(data["segmentation.safetensors"]))
         validation = load_tensors(data["validation.safetensors"])
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"the weights do not fit ({error})", where=str(folder), fix="Restore the folder.") from None
+        raise CheckpointError(
+            f"the weights do not fit ({error})", where=str(folder), fix="Restore the folder."
+        ) from None
     return Checkpoint(
         net=net.eval(),
         segmentation=segmentation.eval(),

@@ -134,7 +134,5 @@ def augment(inputs: NetworkInputs, generator: torch.Generator) -> NetworkInputs:
     view_present = torch.where(view_present.any(1, keepdim=True), view_present, inputs.view_present)
     words = inputs.word_present & (chance(*inputs.word_present.shape) >= 0.05)
     jitter = 0.04 * torch.randn(inputs.numeric.shape, generator=generator)
-    noisy = replace(
-        inputs, maps=maps, view_present=view_present, word_present=words, numeric=inputs.numeric + jitter
-    )
+    noisy = replace(inputs, maps=maps, view_present=view_present, word_present=words, numeric=inputs.numeric + jitter)
     return drop_groups(noisy, keep)

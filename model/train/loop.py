@@ -164,7 +164,9 @@ def train(
         from model.evaluate import evaluate_cohort
 
         held_out = evaluate_cohort(
-            Predictor(load_checkpoint(out), device), read_cohort(external), progress=lambda n, of: step("evaluate", n, of)
+            Predictor(load_checkpoint(out), device),
+            read_cohort(external),
+            progress=lambda n, of: step("evaluate", n, of),
         )
         card = {**checkpoint.card, "external": held_out.to_dict()}
         save_checkpoint(replace(checkpoint, card=card), out)
@@ -324,7 +326,12 @@ def _dataset(
 
 
 def _save_state(
-    work: Path, net: LlnmNet, mean: LlnmNet, best: LlnmNet, optimiser: torch.optim.Optimizer, history: list[dict[str, float]]
+    work: Path,
+    net: LlnmNet,
+    mean: LlnmNet,
+    best: LlnmNet,
+    optimiser: torch.optim.Optimizer,
+    history: list[dict[str, float]],
 ) -> None:
     tensors = {
         f"{prefix}.{key}": value.detach().cpu().contiguous().clone()
@@ -411,7 +418,11 @@ def _commit() -> str:
     """Commit the code was at, where there is a repository."""
     try:
         return subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -39,7 +39,9 @@ def load_views(
         progress(1)
     if not pictures:
         raise CaseError(
-            "no case has both masks", where=str(cohort.root), fix="Give nodule and gland masks, or start from a checkpoint."
+            "no case has both masks",
+            where=str(cohort.root),
+            fix="Give nodule and gland masks, or start from a checkpoint.",
         )
     return np.stack(pictures), np.stack(masks)
 
@@ -60,7 +62,11 @@ def augment(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[
     mirror = torch.where(draw(0, 1) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(turn) * scale, torch.sin(turn) * scale
     theta = torch.stack(
-        [torch.stack([cos * mirror, -sin, draw(-0.15, 0.15)], 1), torch.stack([sin * mirror, cos, draw(-0.15, 0.15)], 1)], 1
+        [
+            torch.stack([cos * mirror, -sin, draw(-0.15, 0.15)], 1),
+            torch.stack([sin * mirror, cos, draw(-0.15, 0.15)], 1),
+        ],
+        1,
     )
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)

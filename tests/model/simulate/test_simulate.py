@@ -78,7 +78,9 @@ def test_lobe_position_order(drawn: Simulation) -> None:
         ("suspicious_node", True, False),
     ],
 )
-def test_published_risk_factors_point_the_right_way(drawn: Simulation, column: str, higher: object, lower: object) -> None:
+def test_published_risk_factors_point_the_right_way(
+    drawn: Simulation, column: str, higher: object, lower: object
+) -> None:
     risks = _mean_by(drawn, column)
     assert risks[higher] > risks[lower]
 
@@ -111,7 +113,9 @@ def test_causes_are_where_they_are_said_to_be(drawn: Simulation) -> None:
     cases = drawn.cases
     assert "capsule_distance_mm" not in cases.columns  # image only
     text = cases["report_text"].str.lower()
-    said = text.str.contains("(?<!no )suspicious lymph node|without fatty hilum|hilum lost|node with microcalcification")
+    said = text.str.contains(
+        "(?<!no )suspicious lymph node|without fatty hilum|hilum lost|node with microcalcification"
+    )
     agreement = (said == drawn.truth["suspicious_node"]).mean()
     assert 0.94 < agreement < 0.995  # in the text, with a few errors and omissions
     assert not text.str.contains("braf").any()
@@ -164,7 +168,9 @@ def test_speckle_is_correlated_as_a_point_spread_function_makes_it() -> None:
 
 def _digest(folder: Path) -> str:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return hashlib.sha256(b"".join(p.relative_to(folder).as_posix().encode() + p.read_bytes() for p in files)).hexdigest()
+    return hashlib.sha256(
+        b"".join(p.relative_to(folder).as_posix().encode() + p.read_bytes() for p in files)
+    ).hexdigest()
 
 
 def test_same_call_gives_the_same_files_and_resumes(tmp_path: Path) -> None:
