@@ -40,17 +40,21 @@ def choose() -> Case:
         picked = str(table["case_id"].iloc[rows[0]]) if rows and rows[0] < len(table) else None
         if picked and picked != st.session_state.get("case-clicked"):
             st.session_state["case-clicked"] = picked
-            state.write(case=picked)
-            st.rerun()
+            _open(picked)
     place = ids.index(current)
-    back, forward, _ = st.columns([1, 1, 6])
-    if back.button("Previous", icon=":material/chevron_left:", disabled=place == 0, width="stretch"):
-        state.write(case=ids[place - 1])
-        st.rerun()
-    if forward.button("Next", icon=":material/chevron_right:", disabled=place == len(ids) - 1, width="stretch"):
-        state.write(case=ids[place + 1])
-        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Previous", icon=":material/chevron_left:", disabled=place == 0):
+            _open(ids[place - 1])
+        if st.button("Next", icon=":material/chevron_right:", icon_position="right", disabled=place == len(ids) - 1):
+            _open(ids[place + 1])
+        st.caption(f"Case {place + 1} of {len(ids)}", width="content")
     return cohort.case(current)
+
+
+def _open(case_id: str) -> None:
+    """Show another case; a word chosen in the report of the last one means nothing in the next."""
+    state.write(case=case_id, word=None)
+    st.rerun()
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:

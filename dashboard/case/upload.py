@@ -9,9 +9,10 @@ import streamlit as st
 
 from dashboard.case import outline
 from dashboard.parts import problem
-from model.errors import CaseError, ProblemError
+from model.errors import ProblemError
 from model.ingest.cases import case_from_form
 from model.ingest.images import DecodedImage, decode_image
+from model.ingest.messages import list_faults, told
 from model.schema import FIELDS, VIEWS, Case, Field, View, category_values
 
 FILE_TYPES = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
@@ -41,10 +42,10 @@ def form() -> Case | None:
             )  # fmt: skip
         report = st.text_area("Ultrasound report (English)", key="own-report", height=110, persist_state="session")
         st.markdown("**Fields**")
-        for at in range(0, len(TYPED), 4):
-            row = zip(st.columns(4), TYPED[at : at + 4], strict=False)
-            entered = {f.name: _entry(column, f) for column, f in row}
-            values = entered if at == 0 else {**values, **entered}
+        values: dict[str, object] = {}
+        for at in range(0, len(TYPED), 4):  # by rows, so that the order stays on a narrow screen
+            for column, field in zip(st.columns(4), TYPED[at : at + 4], strict=False):
+                values[field.name] = _entry(column, field)
         submitted = st.form_submit_button("Predict", type="primary", icon=":material/play_arrow:")
     if submitted:
         try:
@@ -90,14 +91,22 @@ def read(
                 images[view] = decode_image(file.getvalue(), name=f"{view} picture {file.name}")
             except ProblemError as error:
                 faults.append(error)
-    spacing = {view: spacings.get(view, "").strip().replace(",", ".") or None for view in images}
-    try:
-        made = case_from_form(CASE_ID, images or _stand_in(faults), spacing, values, report)  # type: ignore[arg-type]
-    except ProblemError as error:
-        faults.append(error)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        said = "; ".join(f"{e.where}: {e.what}" for e in faults)
-        raise CaseError(said, where="form", fix=" ".join(dict.fromkeys(e.fix for e in faults)))
-    return made
+    if images or not faults:  # else a faulty picture would be told twice, as none
+        spacing: dict[View, Any] = {view: spacings.get(view, "").strip().replace(",", ".") for view in images}
+        try:
+            made = case_from_form(CASE_ID, images, spacing, values, report)
+        except ProblemError as error:
+            faults.append(error)
+    if not faults:
+        return made
+    raise faults[0] if len(faults) == 1 else list_faults([told(e) for e in faults], where="form")
+
+
+def _entry(column: st.delta_generator.DeltaGenerator, field: Field) -> object:
+    """A widget that accepts anything for numbers, so that nonsense gets the schema's own message."""
+    label = field.label + (f" ({field.unit})" if field.unit else "")
+    key = f"own-{field.name}"
+    if field.kind == "number":
+        return column.text_input(label, key=key, help=f"{field.help} Allowed: {field.allowed()}.", persist_state="session")
+    options = ["", *category_values(field)]
+    return column.selectbox(label, options, key=key, help=field.help, persist_state="session")

@@ -8,23 +8,26 @@ import streamlit as st
 from dashboard import resources, state
 from dashboard.case import evidence, outline, picker, upload
 from dashboard.figures.case_image import distance_label, picture
-from dashboard.figures.case_prediction import risk_bar, stage_bars, truth_bars, truth_table
+from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
 from dashboard.parts import figure, problem
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.features.tirads import kwak
 from model.predict import Prediction
-from model.schema import FIELDS, VIEWS, Case
+from model.schema import FIELDS, VIEWS, Case, View
 
 SOURCES = ("Sample case", "Your own case")
+OVERLAYS = ("Nodule", "Gland", "Capsule distance", "Scale")
 
 
 def main() -> None:
     """Choose, predict, show."""
     st.title("Lateral node metastasis: one case")
     wanted = SOURCES[1] if state.read("source") == "own" else SOURCES[0]
-    source = st.segmented_control("Case from", SOURCES, default=wanted, key="source", label_visibility="collapsed")
+    source = st.segmented_control(
+        "Case from", SOURCES, default=wanted, key="source", label_visibility="collapsed", required=True
+    )
     own = source == SOURCES[1]
     state.write(source="own" if own else None)
     case = upload.form() if own else picker.choose()
@@ -32,70 +35,78 @@ def main() -> None:
         st.stop()
     predictor = resources.predictor()
     model = predictor.checkpoint.identity
-    case = outline.applied(case)
     try:
-        key = resources.case_key(case)
-        measured = resources.measured(key, model, case)
+        shown = outline.applied(case)
+        key = resources.case_key(shown)
+        measured = resources.measured(key, model, shown)
         prediction = resources.prediction(key, model, measured)
     except ProblemError as error:
         problem(error)
+        # An outline that cannot be measured must not lock the page on which it could be taken back.
+        if outline.take_back(case.case_id):
+            st.button("Go on with the outlines before that", type="primary")
         st.stop()
-    st.divider()
-    answer(case, measured, prediction)
-    pictures(case, measured)
+    answer(shown, measured, prediction)
+    pictures(shown, measured)
     st.subheader("Why: contribution of each feature group (SHAP)")
-    evidence.shapley_section(resources.shapley(key, model, measured))
+    why = st.container()
     st.subheader("Cross-attention between picture and report")
     if st.toggle("Show cross-attention", value=state.read("attention") == "1", key="attention-on"):
         state.write(attention="1")
         evidence.attention_section(measured, resources.attention(key, model, measured))
     else:
-        state.write(attention=None, word=None)
+        state.write(attention=None, word=None, way=None, view=None, map=None)
     details(measured)
+    with why:  # last, since it takes longest
+        evidence.shapley_section(resources.shapley(key, model, measured))
 
 
 def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> None:
     """The number with its uncertainty, what must be known beside it, stages and TI-RADS."""
-    foreign = [n for n in prediction.notices if n.startswith("Outside the model's domain")]
-    for notice in foreign:
-        st.warning(notice, icon=":material/warning:")
+    st.divider()
     left, right = st.columns([3, 2], gap="large")
-    interval = prediction.interval
     with left:
-        st.metric("Calibrated probability of lateral node metastasis", percent(prediction.probability, 1))
+        st.markdown("Calibrated probability of lateral lymph node metastasis (LLNM)")
+        st.markdown(f"# {percent(prediction.probability, 1)}")
+        for notice in prediction.notices:
+            if notice.startswith("Outside the model's domain"):
+                st.warning(notice, icon=":material/warning:")
         figure(
-            risk_bar(prediction.probability, interval),
-            f"Red: this case. White box: {percent(interval.low)} to {percent(interval.high)}, the 95 % interval of the rate "
-            f"among the {interval.count} validation cases that scored nearest ({interval.positives} of {interval.count} had "
-            "LLNM; synthetic cases).",
+            risk_bar(prediction.probability, prediction.interval),
+            f"{basis(prediction.interval)} (box; red: this case). The validation cases are synthetic.",
             key="risk-bar",
+            data=prediction_table(prediction),
+            alt=f"Risk from 0 to 100 %: this case at {percent(prediction.probability, 1)}. {basis(prediction.interval)}.",
         )
         for notice in prediction.notices:
-            if notice not in foreign:
+            if not notice.startswith("Outside the model's domain"):
                 st.info(notice, icon=":material/info:")
+        if case.provenance == "synthetic" and case.labels:
+            truth(case)
     with right:
         distance = min(
             (f.capsule for f in measured.features.values()), key=lambda c: c.fraction if c.distance is None else c.distance,
             default=None,
         )  # fmt: skip
-        a, b = st.columns(2)
-        a.metric("Capsule distance", "not measured" if distance is None else distance_label(distance))
-        tirads = kwak(case.fields)
-        reported = case.fields.get("tirads")
-        counted = tirads.category or f"{tirads.low}–{tirads.high}"
-        b.metric("Kwak TI-RADS", str(reported or counted), help="A comparator; it is not given to the model.")
-        st.caption(
-            f"Counted from the findings given: {counted} ({len(tirads.suspicious)} of 5 suspicious"
-            + (f": {', '.join(tirads.suspicious)}" if tirads.suspicious else "")
-            + (f"; {len(tirads.missing)} not given" if tirads.missing else "")
-            + ")."
-        )
+        st.metric("Capsule distance, shortest over the views", "not measured" if distance is None else distance_label(distance))
+        comparator(case)
         st.markdown("**Risk stage, if there is LLNM**")
         figure(
-            stage_bars(prediction.stage_probabilities), "Stages by number and size of nodes; given LLNM.", key="stages"
-        )
-    if case.provenance == "synthetic" and case.labels:
-        truth(case)
+            stage_bars(prediction.stage_probabilities),
+            "1: at most 5 nodes, all under 2 mm; 3: any node over 30 mm; 2: otherwise.", key="stages",
+        )  # fmt: skip
+
+
+def comparator(case: Case) -> None:
+    """Kwak TI-RADS as reported, or counted from the findings; never given to the model."""
+    result = kwak(case.fields)
+    reported = case.fields.get("tirads")
+    counted = result.category or f"{result.low}–{result.high}"
+    st.metric("Kwak TI-RADS (comparator, not given to the model)", str(reported or counted))
+    found = f": {', '.join(result.suspicious)}" if result.suspicious else ""
+    missing = f"; {len(result.missing)} findings not given" if result.missing else ""
+    said = f"As reported; counted from the findings: {counted}" if reported else "Counted from the findings"
+    st.caption(f"{said}. {len(result.suspicious)} of 5 suspicious{found}{missing}.")
 
 
 def truth(case: Case) -> None:
@@ -116,36 +127,62 @@ def truth(case: Case) -> None:
     )  # fmt: skip
 
 
+@st.fragment
 def pictures(case: Case, measured: MeasuredCase) -> None:
     """Both views with outlines and the capsule-distance line, and the way to draw them by hand."""
     st.subheader("Pictures")
     overlays = st.pills(
-        "Overlays", ["Outlines", "Capsule distance"], selection_mode="multi", default=["Outlines", "Capsule distance"],
-        key="overlays", label_visibility="collapsed",
-    )  # fmt: skip
+        "Overlays", OVERLAYS, selection_mode="multi", default=OVERLAYS, key="overlays", label_visibility="collapsed"
+    )
     views = [v for v in VIEWS if v in case.images]
-    for column, view in zip(st.columns(len(views)), views, strict=True):
-        image, found = case.images[view], measured.segmentations[view]
-        features = measured.features.get(view)
+    for column, view in zip(st.columns(max(2, len(views))), views, strict=False):
         with column:
-            drawn = picture(
-                image.pixels,
-                spacing_mm=image.pixel_spacing_mm,
-                nodule=found.nodule if "Outlines" in overlays else None,
-                gland=found.gland if "Outlines" in overlays else None,
-                capsule=features.capsule if features and "Capsule distance" in overlays else None,
-            )
-            said = "" if features is None else f" Capsule distance {distance_label(features.capsule)}."
-            by_hand = image.nodule_mask is not None or image.gland_mask is not None
-            figure(
-                drawn,
-                f"{view.capitalize()} view. Yellow: nodule; blue: gland ({'drawn by hand' if by_hand else 'found by the network'})."
-                + said,
-                key=f"picture-{view}",
-            )
-            with st.expander("Outline by hand", icon=":material/draw:"):
-                if st.toggle("Draw on this view", key=f"draw-{case.case_id}-{view}"):
-                    outline.editor(case, view, image, found)
+            view_picture(case, measured, view, overlays)
+
+
+def view_picture(case: Case, measured: MeasuredCase, view: View, overlays: list[str]) -> None:
+    """One view, what was measured on it in words, and the editor of its outlines."""
+    image, found, features = case.images[view], measured.segmentations[view], measured.features.get(view)
+    drawn = picture(
+        image.pixels,
+        spacing_mm=image.pixel_spacing_mm if "Scale" in overlays else None,
+        nodule=found.nodule if "Nodule" in overlays else None,
+        gland=found.gland if "Gland" in overlays else None,
+        capsule=features.capsule if features and "Capsule distance" in overlays else None,
+    )
+    origin = {"nodule": image.nodule_mask, "gland": image.gland_mask}
+    said = [f"{name}: {'network' if mask is None else 'by hand'}" for name, mask in origin.items()]
+    distance = "Nothing was measured." if features is None else f"Capsule distance {distance_label(features.capsule)}."
+    spacing = "" if image.pixel_spacing_mm is not None else " Pixel spacing unknown."
+    figure(
+        drawn, f"{view.capitalize()} view. {distance} Outlines: yellow nodule, blue gland ({', '.join(said)}).{spacing}",
+        key=f"picture-{view}", data=measurements(measured, view),
+    )  # fmt: skip
+    if (doubt := outline.doubt(found)) is not None:
+        st.warning(doubt, icon=":material/warning:")
+    with st.expander("Outline by hand", icon=":material/draw:"):
+        if st.toggle("Draw on this view", key=f"draw-{case.case_id}-{view}"):
+            outline.editor(case, view, image, found)
+
+
+def measurements(measured: MeasuredCase, view: View) -> pd.DataFrame:
+    """What was measured on a view: quantity, value, unit; values that are not known are left out."""
+    found, features = measured.segmentations[view], measured.features.get(view)
+    rows: list[tuple[str, float | None, str]] = [
+        ("nodule outline confidence", found.nodule_confidence, ""),
+        ("gland outline confidence", found.gland_confidence, ""),
+    ]
+    if features is not None:
+        rows += [
+            ("capsule distance", features.capsule.distance, "mm"),
+            ("capsule distance / gland depth", features.capsule.fraction, ""),
+            ("nodule height", features.height_mm, "mm"),
+            ("nodule width", features.width_mm, "mm"),
+            ("nodule height", features.height_px, "pixels"),
+            ("nodule width", features.width_px, "pixels"),
+            ("echo difference", features.echo_difference, "grey levels, -1 to 1"),
+        ]
+    return pd.DataFrame([row for row in rows if row[1] is not None], columns=["quantity", "value", "unit"])
 
 
 def details(measured: MeasuredCase) -> None:
