@@ -42,7 +42,8 @@ class _Bars:
     """Progress bars on standard error, one for each thing being done."""
 
     def __init__(self) -> None:
-        self.what, self.bar = "", None
+        self.what = ""
+        self.bar: tqdm[None] | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         stem = what.split(",")[0]
@@ -80,7 +81,7 @@ def simulate(
         typer.echo(f"{len(truth):,} synthetic cases in {folder} ({TRUTH_NAME} holds the truth).")
         typer.echo(f"LLNM in {truth['llnm'].mean():.1%} ({int(truth['llnm'].sum())} of {len(truth)}).")
         if truth["llnm"].nunique() == 2:
-            best = auroc(truth["probability"].to_numpy(), truth["llnm"].astype(int).to_numpy())
+            best = auroc(truth["probability"].to_numpy(), truth["llnm"].to_numpy("int64"))
             typer.echo(
                 f"Bayes-optimal AUROC, from the true probabilities: {best.value:.4f} ({best.low:.4f}–{best.high:.4f})."
             )

@@ -118,8 +118,8 @@ def drop_groups(inputs: NetworkInputs, keep: Tensor) -> NetworkInputs:
     category_names = [f.name for f in CATEGORY_TOKENS]
     for g, group in enumerate(GROUPS):
         kept = keep[:, g, None]
-        for name in group.maps:
-            map_present[:, :, MAPS.index(name)] &= kept
+        for map_name in group.maps:
+            map_present[:, :, MAPS.index(map_name)] &= kept
         for name in group.fields:
             if name in numeric_names:
                 numeric_present[:, numeric_names.index(name)] &= kept[:, 0]

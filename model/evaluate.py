@@ -46,7 +46,7 @@ def score_cohort(
 def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> Evaluation:
     """Figures of a scored cohort; the Bayes-optimal AUROC too where the folder holds the simulation's truth."""
     labelled = scored[scored["llnm"].notna()]
-    label = labelled["llnm"].astype(int).to_numpy()
+    label = labelled["llnm"].to_numpy(np.int64)
     result = evaluate(ScoredCases.from_arrays(labelled["probability"].to_numpy(), label), seed=seed)
     extra: dict[str, Any] = {}
     staged = labelled[labelled["stage"].notna() & (label == 1)]

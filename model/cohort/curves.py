@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ def risk_by_bins(
     """Observed and predicted risk in bins; the last bin takes in its upper edge, empty bins are left out."""
     cuts = np.asarray(edges, float)
     bins = []
-    for k, (low, high) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for k, (low, high) in enumerate(pairwise(cuts)):
         inside = (x >= low) & ((x < high) | ((k == len(cuts) - 2) & (x == high)))
         if inside.any():
             predicted = float("nan") if probability is None else float(probability[inside].mean())

@@ -81,7 +81,7 @@ def auroc(probability: FloatArray, label: IntArray) -> Estimate:
 
 
 def delong_test(first: FloatArray, second: FloatArray, label: IntArray) -> tuple[Estimate, float]:
-    """Difference of two AUROCs on the same cases, with 95 % interval, and its two-sided p-value (DeLong et al. 1988)."""
+    """Difference of two AUROCs on the same cases, with 95 % interval, and its two-sided p-value (DeLong 1988)."""
     area_1, positives_1, negatives_1 = _placements(first, label)
     area_2, positives_2, negatives_2 = _placements(second, label)
     spread = positives_1 - positives_2, negatives_1 - negatives_2

@@ -57,7 +57,7 @@ class CrossAttention:
         over the regions of the three maps.
     image_to_clinical : (L, V, H, 3, grid, grid, words + fields): what each region reads; a row sums to one over words
         and fields.
-    rollout : (V, 3, grid, grid) share of each region in the pooled representation, attention rolled out over all layers.
+    rollout : (V, 3, grid, grid) share of each region in the pooled representation, rolled out over all layers.
     rollout_clinical : (V, words + fields) likewise.
     """
 
@@ -78,7 +78,8 @@ class CrossAttention:
 
     def regions_of(self, token: int, view: View, *, layer: Layers = "mean", head: Heads = "mean") -> FloatArray:
         """Where a word or field looks: (3, grid, grid), summing to one for a single head or the mean."""
-        return _over_heads(self._layer(self.clinical_to_image, view, layer), head)[token]
+        regions: FloatArray = _over_heads(self._layer(self.clinical_to_image, view, layer), head)[token]
+        return regions
 
     def words_of(
         self, map_name: MapName, row: int, column: int, view: View, *, layer: Layers = "mean", head: Heads = "mean"

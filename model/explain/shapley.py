@@ -169,7 +169,7 @@ def coalition_logits(predictor: Predictor, inputs: NetworkInputs, keep: Tensor) 
     logits = torch.empty(len(keep), device=keep.device)
     for told in (True, False):
         rows = torch.nonzero(keep[:, report] == told)[:, 0]
-        for block in rows.split(_ROWS_AT_ONCE):
+        for block in torch.split(rows, _ROWS_AT_ONCE):
             with_image = keep[block][:, image_group][:, None, :, None]
             with_clinical = keep[block][:, clinical_group]
             image = torch.where(with_image, both.image[:1, views], both.image[1:, views])

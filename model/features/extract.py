@@ -99,7 +99,7 @@ def extract_view(view: ViewImage, *, map_size: int = 64) -> ViewFeatures:
 
 
 def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImage:
-    """Random-mosaic shuffle (x_m): tiles that lie wholly in `core` change places; what is left in it is shuffled by pixel.
+    """Random-mosaic shuffle (x_m): tiles wholly in `core` change places; what is left in it is shuffled by pixel.
 
     The multiset of values is kept; where anything was is lost. Pixels off `core` are untouched.
 
@@ -150,7 +150,7 @@ def _even_gain(pixels: GrayImage, crop: FloatImage, reference: Mask) -> FloatIma
     """
     values = pixels[reference] if reference.sum() > 50 else pixels.ravel()
     low, middle, high = np.percentile(values, [5, 50, 95])
-    return np.clip(0.5 + 0.5 * (crop - middle) / max(float(high - low), 0.02), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 + 0.5 * (crop - middle) / max(float(high - low), 0.02), 0, 1), dtype=np.float32)
 
 
 def _square(mask: Mask, margin: float) -> Box:

@@ -8,28 +8,35 @@ from torch.nn import functional as F
 
 CLASSES = ("nodule", "gland")
 DEPTH = 4
-"""Times the picture is halved; its sides must be multiples of 2 to this power."""
+"""Times the network halves what it works on."""
+SQUARE = 2
+"""Side of the squares of pixels that become channels."""
+MULTIPLE = SQUARE * 2**DEPTH
+"""The sides of a picture must be multiples of this."""
 
 
 class SegmentationNet(nn.Module):
     """(B, 1, S, S) picture → (B, 2, S, S) logits of nodule and gland, made for S = 128.
 
-    Node X(i, j) lies at level i (side S / 2ⁱ) and joins every earlier node of its level with the one below, brought up:
+    Squares of 2 × 2 pixels become channels on the way in and pixels again on the way out (Shi et al. 2016): the nets
+    between work at half the side, seven times as quick on a CPU as at the whole, and still see all speckle.
+
+    Node X(i, j) lies at level i (side S / 2ⁱ⁺¹); it joins every earlier node of its level with the one below, brought up:
     X(i, j) = conv[X(i, 0), …, X(i, j−1), up(X(i+1, j−1))]. Only the first column of nodes has two full convolutions;
     the others squeeze what they join with a 1 × 1 convolution first, which is what keeps it quick on a CPU.
 
     Parameters
     ----------
-    base : channels at the top level; 12 gives 0.32 million parameters.
+    base : channels at the top level; 16 gives 0.41 million parameters.
     """
 
-    def __init__(self, base: int = 12) -> None:
+    def __init__(self, base: int = 16) -> None:
         super().__init__()
         self.base = base
-        widths = [base, base * 2, base * 3, base * 5, base * 8]
+        widths = [base, base * 2, base * 3, base * 4, base * 6]
         self.encoder = nn.ModuleList(
             nn.Sequential(_conv(into, out), _conv(out, out))
-            for into, out in zip([3, *widths[:-1]], widths, strict=True)
+            for into, out in zip([3 * SQUARE**2, *widths[:-1]], widths, strict=True)
         )
         self.nested = nn.ModuleDict(
             {
@@ -40,7 +47,7 @@ class SegmentationNet(nn.Module):
                 for i in range(DEPTH + 1 - j)
             }
         )
-        self.head = nn.Conv2d(base, len(CLASSES), 1)
+        self.head = nn.Conv2d(base, len(CLASSES) * SQUARE**2, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits at the picture's own size.
@@ -48,16 +55,16 @@ class SegmentationNet(nn.Module):
         Raises
         ------
         ValueError
-            If the sides of the picture are no multiples of 16.
+            If the sides of the picture are no multiples of 32.
         """
         height, width = image.shape[-2:]
-        if height % 2**DEPTH or width % 2**DEPTH:
-            raise ValueError(f"image: sides must be multiples of {2**DEPTH}, got {height} × {width}")
+        if height % MULTIPLE or width % MULTIPLE:
+            raise ValueError(f"image: sides must be multiples of {MULTIPLE}, got {height} × {width}")
         down = torch.linspace(-1, 1, height, device=image.device, dtype=image.dtype)[:, None]
         right = torch.linspace(-1, 1, width, device=image.device, dtype=image.dtype)[None, :]
         place = torch.stack([down.expand(height, width), right.expand(height, width)])
         x = torch.cat([image, place.expand(len(image), -1, -1, -1)], 1)
-        x = x.contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
+        x = F.pixel_unshuffle(x, SQUARE).contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
         rows: list[list[Tensor]] = []  # rows[i] = X(i, 0), X(i, 1), …
         for encode in self.encoder:
             x = encode(F.max_pool2d(x, 2) if rows else x)
@@ -66,8 +73,8 @@ class SegmentationNet(nn.Module):
             for i in range(DEPTH + 1 - j):
                 up = F.interpolate(rows[i + 1][j - 1], scale_factor=2.0, mode="nearest")
                 rows[i].append(self.nested[f"{i}_{j}"](torch.cat([*rows[i], up], 1)))
-        logits: Tensor = self.head(rows[0][-1])
-        return logits
+        logits = self.head(rows[0][-1])
+        return F.pixel_shuffle(logits, SQUARE)
 
 
 def _conv(into: int, out: int) -> nn.Sequential:

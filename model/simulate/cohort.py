@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from model.features.tirads import kwak
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 from model.schema import VIEWS, View
 from model.simulate import anatomy, patients, risk
-from model.simulate.centres import CENTRES, chosen
+from model.simulate.centres import CENTRES, Machine, chosen
 from model.simulate.picture import Findings, Picture, render
 from model.simulate.reports import write_report
 
@@ -92,16 +93,20 @@ def draw(count: int, seed: int, part: str = "all") -> Simulation:
     truth = pd.concat([truth, parts.add_prefix("contribution_"), outcome], axis=1)
     reports = [
         write_report(row, styles[row["centre"]], np.random.default_rng([seed, GENERATOR_VERSION, i, 9]))
-        for i, row in enumerate(truth.to_dict("records"))
+        for i, row in enumerate(_records(truth))
     ]
     return Simulation(truth, _as_exported(truth, outcome, reports, machines, rng), views)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _as_exported(
     truth: pd.DataFrame,
     outcome: pd.DataFrame,
     reports: list[str],
-    machines: dict[str, object],
+    machines: dict[str, Machine],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """What the hospital's table says: gaps and slips included, capsule distance not."""
@@ -112,17 +117,18 @@ def _as_exported(
         slip = rng.random(len(truth)) < chance
         table.loc[slip, name] = rng.choice(options, slip.sum())
     for name, (there, read_as, chance) in _OVERLOOKED.items():
-        table.loc[(truth[name] == there) & (rng.random(len(truth)) < chance), name] = read_as
+        overlooked = (truth[name] == there) & (rng.random(len(truth)) < chance)
+        table[name] = table[name].mask(overlooked, read_as)
     table.loc[truth["side"] == "isthmus", "third"] = None  # the isthmus has no thirds
     # The category is the reader's own, who saw all findings, whatever the table lost afterwards.
-    read = table.to_dict("records")
+    read = _records(table)
     for name, chance in _MISSING.items():
         table.loc[rng.random(len(truth)) < chance, name] = None
     table["tirads"] = [
         "6" if proven else kwak(row).category for row, proven in zip(read, truth["biopsy_proven"], strict=True)
     ]
     table["report_text"] = reports
-    spacing = {name: m.depth_mm / m.rows for name, m in machines.items()}  # type: ignore[attr-defined]
+    spacing = {name: m.depth_mm / m.rows for name, m in machines.items()}
     table["pixel_spacing_mm"] = truth["centre"].map(spacing).round(6)
     for view in VIEWS:
         table[f"image_{view}"] = [f"images/{c}_{view}.png" for c in truth["case_id"]]

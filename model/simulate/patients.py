@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from model.simulate.centres import Centre
@@ -22,9 +23,9 @@ def draw_patients(
     referral = np.array([c.referral_shift for c in centres])[which]
     latent = rng.standard_normal(count) + referral
 
-    def finding(threshold: float, loading: float = 0.62) -> np.ndarray:
+    def finding(threshold: float, loading: float = 0.62) -> npt.NDArray[np.bool_]:
         noise = rng.standard_normal(count)
-        return loading * latent + np.sqrt(1 - loading**2) * noise > threshold
+        return np.asarray(loading * latent + np.sqrt(1 - loading**2) * noise > threshold)
 
     age = np.clip(np.round(42.3 + 12.3 * rng.standard_normal(count) + 1.2 * rng.gamma(1.0, 1.0, count)), 18, 88)
     size = np.clip(6.0 * size_factor * np.exp(0.64 * rng.standard_normal(count)), 2.2, 30.0)

@@ -126,7 +126,7 @@ def render(anatomy: Anatomy, i: int, findings: Findings, machine: Machine, rng: 
     rim = (y > top - 0.25) & (y < bottom + 0.25) & inside & ~((y > top + 0.1) & (y < bottom - 0.1))
     shine += 0.45 * rim
 
-    _nodule(echo, loss, shine, findings, nodule, radius, edge_radius, angle, (cx, cy), xs, y, gland_level, step, rng)
+    _nodule(echo, loss, shine, findings, nodule, radius, edge_radius, angle, (cx, cy), xs, y, gland_level, rng)
 
     pixels = _scan(echo, loss, shine, machine, step, rng)
     if transverse and findings.left:
@@ -163,7 +163,7 @@ def _deep_tissue(
     fascia += (0.012 * rng.uniform(0.3, 1.2) * (xs - np.float32(lx)) ** 2).astype(np.float32)
     thick = np.float32(rng.uniform(4.5, 8.0))
     deep = y > fascia
-    streaks = _texture(rng, *echo.shape, echo.shape[0] // 4, columns // 50)
+    streaks = _texture(rng, len(echo), columns, len(echo) // 4, columns // 50)
     echo[...] = np.where(deep, _MUSCLE + 1.5 + 3.0 * streaks, echo)
     gleam = np.clip(0.8 + 0.7 * _texture(rng, 1, columns, 1, 12)[0], 0.1, 2)
     shine += 1.9 * _line(y, fascia, 0.40) * _facing(fascia, float(xs[1] - xs[0])) * rng.uniform(0.6, 1.1) * gleam
@@ -189,7 +189,7 @@ def _airway(
     cartilage = lumen & (depth < 1.9)
     echo[cartilage] = -13.0
     period = rng.uniform(2.2, 3.2)
-    haze = np.clip(0.6 + 0.6 * _texture(rng, *echo.shape, echo.shape[0] // 5, echo.shape[1] // 40), 0, 2)
+    haze = np.clip(0.6 + 0.6 * _texture(rng, *echo.shape[:2], echo.shape[0] // 5, echo.shape[1] // 40), 0, 2)
     for k in range(3):
         ring = np.exp(-(((depth - 2.0 - k * period * 0.6) / (0.35 + 0.25 * k)) ** 2))
         shine += (2.2 * 0.45**k * ring * facing**3 * lumen * haze).astype(np.float32)
@@ -199,8 +199,7 @@ def _airway(
 
 def _nodule(
     echo: Grid, loss: Grid, shine: Grid, findings: Findings, nodule: npt.NDArray[np.bool_], radius: Grid,
-    edge_radius: Grid, angle: Grid, centre: tuple[float, float], xs: Grid, y: Grid, gland_level: float, step: float,
-    rng: np.random.Generator,
+    edge_radius: Grid, angle: Grid, centre: tuple[float, float], xs: Grid, y: Grid, gland_level: float, rng: np.random.Generator,
 ) -> None:  # fmt: skip
     """Paint the nodule: echo level, edge, cystic part, calcifications (in place)."""
     rows, columns = echo.shape
@@ -272,4 +271,4 @@ def _scan(
     grey = (decibel + 0.66 * machine.dynamic_range_db) / machine.dynamic_range_db
     jitter = rng.uniform(-0.03, 0.03)
     grey = np.clip(grey + machine.gain + jitter - 0.13, 0, 1) ** (machine.gamma * rng.uniform(0.92, 1.08))
-    return (255 * grey + 0.5).astype(np.uint8)
+    return np.asarray(255 * grey + 0.5).astype(np.uint8)

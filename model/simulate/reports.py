@@ -40,7 +40,12 @@ _PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "no": ("wider than tall", "aspect ratio below 1", "wider-than-tall shape", "A/T < 1"),
     },
     "marked_vascularity": {
-        "yes": ("Marked internal vascularity.", "Rich intranodular flow on Doppler.", "Abundant blood flow inside.", "CDFI: hypervascular."),
+        "yes": (
+            "Marked internal vascularity.",
+            "Rich intranodular flow on Doppler.",
+            "Abundant blood flow inside.",
+            "CDFI: hypervascular.",
+        ),
         "no": ("No marked vascularity.", "Little flow on Doppler.", "Sparse blood flow.", "CDFI: scant flow."),
     },
     "suspicious_node": {
@@ -58,7 +63,11 @@ _PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
         ),
     },
     "thyroiditis": {
-        "yes": ("Diffuse thyroiditis in the background.", "Heterogeneous gland, Hashimoto pattern.", "Coarse background, chronic thyroiditis."),
+        "yes": (
+            "Diffuse thyroiditis in the background.",
+            "Heterogeneous gland, Hashimoto pattern.",
+            "Coarse background, chronic thyroiditis.",
+        ),
         "no": ("Background gland homogeneous.", "Normal background echo.", "Thyroid otherwise normal."),
     },
     "multifocal": {

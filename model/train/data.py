@@ -97,7 +97,7 @@ def build_dataset(
         cases = [cohort.case(name) for name in names[k : k + 32]]
         places = [(i, view) for i, case in enumerate(cases) for view in case.images]
         found = segment(segmentation, [cases[i].images[view] for i, view in places], device=device)
-        masks = {place: masks for place, masks in zip(places, found, strict=True)}
+        masks = dict(zip(places, found, strict=True))
         measured = [
             measure(case, {view: masks[i, view] for view in case.images}, map_size=config.map_size)
             for i, case in enumerate(cases)

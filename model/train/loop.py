@@ -183,10 +183,10 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     def loss() -> Tensor:
         optimiser.zero_grad()
         value = F.binary_cross_entropy_with_logits(logits.double() / log_temperature.exp(), labels.double())
-        value.backward()
+        torch.autograd.backward(value)
         return value
 
-    optimiser.step(loss)
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     return float(log_temperature.detach().exp())
 
 
@@ -226,7 +226,7 @@ def _fit(
                 output = net(inputs)
             loss = _loss(output, training.llnm[index].to(device), training.stage[index].to(device))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             with torch.no_grad():
@@ -268,7 +268,7 @@ def _logits(net: LlnmNet, dataset: Dataset, device: torch.device) -> Tensor:
     """Uncalibrated logits (n,) on the CPU."""
     net.eval()
     index = torch.arange(len(dataset))
-    return torch.cat([net(dataset.batch(rows).to(device)).logit.float().cpu() for rows in index.split(128)])
+    return torch.cat([net(dataset.batch(rows).to(device)).logit.float().cpu() for rows in torch.split(index, 128)])
 
 
 def _segmentation(

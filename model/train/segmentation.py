@@ -125,11 +125,12 @@ def train_segmentation(
             x, y = x.to(device, memory_format=torch.channels_last), y.to(device)
             loss = segmentation_loss(net(x), y)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             value = float(loss.detach())
             running = value if math.isnan(running) else 0.95 * running + 0.05 * value
             progress(1, running)
-    return net.eval()
+    net.eval()
+    return net

@@ -31,7 +31,7 @@ def test_small_and_keeps_the_shape():
 
 
 def test_a_size_it_cannot_halve_is_refused_by_name():
-    with pytest.raises(ValueError, match="image: sides must be multiples of 16, got 100 × 128"):
+    with pytest.raises(ValueError, match="image: sides must be multiples of 32, got 100 × 128"):
         SegmentationNet()(torch.randn(1, 1, 100, 128))
 
 
