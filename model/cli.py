@@ -180,16 +180,15 @@ def serve(
     """Open the dashboard."""
     import importlib.util
 
-    from streamlit.web import bootstrap
+    from streamlit.web import cli
 
     found = importlib.util.find_spec("dashboard")  # named, not imported: the model knows nothing of the screen
     if found is None or not found.submodule_search_locations:
         typer.secho("The dashboard is not installed. Run pip install -e . in the project's folder.", err=True)
         raise typer.Exit(1)
     script = Path(next(iter(found.submodule_search_locations))) / "app.py"
-    options = {"server.port": port, "server.headless": headless, "browser.gatherUsageStats": False}
-    bootstrap.load_config_options({key.replace(".", "_"): value for key, value in options.items()})
-    bootstrap.run(str(script), False, [], {key.replace(".", "_"): value for key, value in options.items()})
+    # Its theme and settings lie beside the script, in dashboard/.streamlit.
+    cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 
 
 def _load(kind: type, checkpoint: Path | None, device: str | None):  # type: ignore[no-untyped-def]
