@@ -93,9 +93,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint; an unfinished run in it is gone on with.")],
     external: Annotated[Path | None, typer.Option(help="Held-out cohort, evaluated for the card.")] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 2025,
-    epochs: Annotated[int, typer.Option(help="At most; training stops early.")] = 24,
-    segmentation_cases: Annotated[int, typer.Option(help="Cases that train the segmentation network.")] = 2500,
-    segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.")] = 4,
+    epochs: Annotated[int, typer.Option(help="At most; training stops early.")] = 10,
+    segmentation_cases: Annotated[int, typer.Option(help="Cases that train the segmentation network.")] = 10_000,
+    segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.")] = 6,
     name: Annotated[str, typer.Option(help="Name on the card.")] = "llnm-compact",
     device: DeviceOption = None,
 ) -> None:

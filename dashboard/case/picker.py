@@ -9,6 +9,8 @@ from dashboard import state
 from dashboard.resources import sample_cohort
 from model.schema import FIELD, Case
 
+DEFAULT = "syn-40-00000"
+"""The case that a newcomer sees first."""
 COLUMNS = ("case_id", "centre", "age_years", "sex", "size_mm", "side", "third", "tirads", "llnm")
 
 
@@ -17,7 +19,7 @@ def choose() -> Case:
     cohort = sample_cohort()
     ids = list(cohort.case_ids)
     wanted = state.read("case")
-    current = wanted if wanted in ids else ids[0]
+    current = wanted if wanted in ids else DEFAULT if DEFAULT in ids else ids[0]
     if wanted and wanted not in ids:
         st.warning("There is no sample case of that name; the first one is shown.", icon=":material/search_off:")
     with st.expander(f"Sample case **{current}**  ·  choose another of {len(ids)}", icon=":material/table_rows:"):

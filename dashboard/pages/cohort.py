@@ -13,7 +13,13 @@ import streamlit as st
 from dashboard import resources, state
 from dashboard.figures import quality
 from dashboard.figures.lobe_map import lobe_map, position_table
-from dashboard.figures.risk_curve import curve_table, distance_curve, subgroup_curves
+from dashboard.figures.risk_curve import (
+    PUBLISHED_DISTANCE_MM,
+    PUBLISHED_RISK,
+    curve_table,
+    distance_curve,
+    subgroup_curves,
+)
 from dashboard.figures.style import percent
 from dashboard.parts import figure, missing, problem
 from model.cohort.calibration import calibration_bins
@@ -157,13 +163,20 @@ def distance_section(part: pd.DataFrame) -> None:
         key="distance-curve",
         data=curve_table(bins),
     )
+    near = x < PUBLISHED_DISTANCE_MM
+    rate = wilson(int(y[near].sum()), int(near.sum()))
+    if near.any():
+        st.markdown(
+            f"Below {PUBLISHED_DISTANCE_MM} mm: **{percent(rate.value)}** had LLNM ({rate.numerator:,} of {rate.denominator:,}; "
+            f"95 % {percent(rate.low)}–{percent(rate.high)}). Published, on real patients: above {percent(PUBLISHED_RISK)}."
+        )
     if observed is None:
         st.info("Too few cases for a smooth curve; the bins are shown.", icon=":material/info:")
     else:
-        at = value_at_level(observed, 0.72)
+        at = value_at_level(observed, PUBLISHED_RISK)
         st.markdown(
-            f"Observed risk exceeds 72 % below **{at:.1f} mm** (published: 2.5 mm)." if at is not None
-            else "Observed risk does not fall through 72 % within these distances."
+            f"The observed curve falls through {percent(PUBLISHED_RISK)} at **{at:.1f} mm**." if at is not None
+            else f"The observed curve does not fall through {percent(PUBLISHED_RISK)} within these distances."
         )  # fmt: skip
     options = [n for n, column in SUBGROUPS.items() if column is None or column in known]
     by = (

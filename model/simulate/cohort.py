@@ -36,16 +36,16 @@ _BLOCK = 24
 
 # How often a table lacks a value, and how often a finding in it is wrong.
 _MISSING = {
-    "age_years": 0.005, "sex": 0.005, "size_mm": 0.02, "side": 0.03, "third": 0.05, "composition": 0.12,
-    "calcification": 0.12, "margin": 0.12, "echogenicity": 0.12, "taller_than_wide": 0.15, "multifocal": 0.08,
-    "histology": 0.03, "braf_v600e": 0.15, "extrathyroidal_extension_suspected": 0.08,
+    "age_years": 0.005, "sex": 0.005, "size_mm": 0.02, "side": 0.02, "third": 0.03, "composition": 0.08,
+    "calcification": 0.07, "margin": 0.07, "echogenicity": 0.07, "taller_than_wide": 0.08, "multifocal": 0.05,
+    "histology": 0.03, "braf_v600e": 0.08, "extrathyroidal_extension_suspected": 0.05,
 }  # fmt: skip
 _WRONG = {"composition": 0.02, "echogenicity": 0.03, "multifocal": 0.03}
 # Readers overlook suspicious findings more often than they invent them.
 _OVERLOOKED: dict[str, tuple[object, object, float]] = {
-    "margin": ("irregular", "ill-defined", 0.22),
-    "calcification": ("micro", "none", 0.18),
-    "taller_than_wide": (True, False, 0.25),
+    "margin": ("irregular", "ill-defined", 0.16),
+    "calcification": ("micro", "none", 0.12),
+    "taller_than_wide": (True, False, 0.18),
 }
 
 

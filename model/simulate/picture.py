@@ -23,7 +23,7 @@ Grid = npt.NDArray[np.float32]
 # Echo levels in dB relative to the gland.
 _MUSCLE, _FAT, _VESSEL, _AIR, _CONNECTIVE = -14.0, -4.0, -34.0, -22.0, -7.0
 _LOOKS = 2
-_NODULE_DB = {"marked hypoechoic": -12.5, "hypoechoic": -7.5, "isoechoic": -1.5, "hyperechoic": 4.0}
+_NODULE_DB = {"marked hypoechoic": -12.5, "hypoechoic": -7.5, "isoechoic": -2.5, "hyperechoic": 5.5}
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ def _nodule(
     echo[...] = weight * inside + (1 - weight) * echo
     if findings.echogenicity in ("isoechoic", "hyperechoic"):
         # What is as bright as the gland is known by its dark halo.
-        halo = np.exp(-(((radius - edge_radius + 0.15) / 0.42) ** 2))
-        echo -= ((4.5 if findings.margin == "ill-defined" else 8.0) * halo).astype(np.float32)
+        halo = np.exp(-(((radius - edge_radius + 0.20) / 0.50) ** 2))
+        echo -= ((6.0 if findings.margin == "ill-defined" else 9.5) * halo).astype(np.float32)
     size = float(edge_radius[nodule].mean()) if nodule.any() else 1.0
     if findings.margin == "smooth":
         # A thin bright edge where a smooth wall meets the beam.

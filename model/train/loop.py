@@ -58,13 +58,13 @@ class Settings:
     """
 
     seed: int = 2025
-    epochs: int = 24
+    epochs: int = 10
     patience: int = 5
     batch: int = 64
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.01
-    segmentation_cases: int = 2500
-    segmentation_epochs: int = 4
+    segmentation_cases: int = 10_000
+    segmentation_epochs: int = 6
     vocabulary: int = 600
     average: float = 0.995
 

@@ -76,14 +76,14 @@ def augment(images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[
     unit = ((images - low) / (high - low + 1e-6)).clamp(1e-4, 1)
     unit = unit ** draw(0.55, 1.7)[:, None, None, None]
     ramp = torch.linspace(-1, 1, images.shape[-1])
-    unit = unit * (1 + draw(-0.3, 0.3)[:, None, None, None] * ramp[None, None, :, None])
+    unit = unit * (1 + draw(-0.3, 0.3)[:, None, None, None] * ramp[None, None, :, None])  # time gain
     coarse = torch.rand(b, 1, 4, 4, generator=generator) * 0.4 + 0.8
     unit = unit * F.interpolate(coarse, size=images.shape[-2:], mode="bilinear", align_corners=False)
     centre, width = draw(-1, 1)[:, None], draw(0.05, 0.25)[:, None]
     shadow = 1 - draw(0, 0.8)[:, None] * (draw(0, 1) < 0.25)[:, None] * torch.exp(-(((ramp - centre) / width) ** 2))
     unit = unit * shadow[:, None, None, :]
     blurred = F.avg_pool2d(F.pad(unit, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    soft = draw(-0.3, 1.0).clamp(min=0)[:, None, None, None]
+    soft = draw(-0.7, 1.0)[:, None, None, None]  # below 0: sharper
     unit = (1 - soft) * unit + soft * blurred
     unit = unit + 0.08 * draw(0, 1)[:, None, None, None] * torch.randn(unit.shape, generator=generator)
     mean, spread = unit.mean((1, 2, 3), keepdim=True), unit.std((1, 2, 3), keepdim=True)

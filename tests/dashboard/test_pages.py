@@ -1,0 +1,213 @@
+"""The pages without a browser: what they say, what they hold in the address bar, how they take nonsense."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "dashboard" / "pages"
+SECONDS = 120
+
+
+def opened(page: str, **address: str) -> AppTest:
+    app = AppTest.from_file(str(PAGES / f"{page}.py"), default_timeout=SECONDS)
+    for name, value in address.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def words(app: AppTest) -> str:
+    kinds = (app.title, app.subheader, app.markdown, app.caption, app.info, app.warning, app.error, app.text)
+    return "\n".join(str(e.value) for kind in kinds for e in kind)
+
+
+@pytest.fixture(scope="module")
+def case_page() -> AppTest:
+    return opened("case")
+
+
+def test_first_case_is_there_with_its_risk_and_its_uncertainty(case_page: AppTest) -> None:
+    assert not case_page.exception
+    said = words(case_page)
+    assert "Calibrated probability" in said
+    assert "95 % interval" in said
+    assert "of the 200 validation cases" in said
+    assert "synthetic" in said
+
+
+def test_answer_on_the_page_is_the_model_s(case_page: AppTest) -> None:
+    from model import Predictor, read_cohort
+
+    samples = read_cohort(ROOT / "data_samples")
+    shown = case_page.query_params.get("case", [samples.case_ids[0]])
+    from dashboard.case.picker import DEFAULT
+
+    case_id = DEFAULT if "case" not in case_page.query_params else shown[0]
+    probability = Predictor.load().predict(samples.case(case_id)).probability
+    assert f"{100 * probability:.1f} %" in words(case_page)
+
+
+def test_address_opens_a_case_and_next_goes_on() -> None:
+    from model import read_cohort
+
+    ids = read_cohort(ROOT / "data_samples").case_ids
+    app = opened("case", case=ids[3])
+    assert f"Case 4 of {len(ids)}" in words(app)
+    next(b for b in app.button if b.label == "Next").click().run()
+    assert not app.exception
+    assert app.query_params["case"] in (ids[4], [ids[4]])
+
+
+def test_unknown_case_in_the_address_is_told() -> None:
+    app = opened("case", case="<script>alert(1)</script>")
+    assert not app.exception
+    assert "no sample case of that name" in words(app)
+    assert "alert(1)" not in words(app)
+
+
+def test_attention_opens_from_the_address_and_says_what_it_is_not() -> None:
+    app = opened("case", attention="1")
+    assert not app.exception
+    assert "not what caused the prediction" in words(app)
+
+
+def test_truth_is_hidden_until_asked_for(case_page: AppTest) -> None:
+    app = opened("case")
+    assert "True probability" not in words(app)
+    next(t for t in app.toggle if t.label == "Reveal the simulated truth").set_value(True).run()
+    assert not app.exception
+    assert "True probability" in words(app)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def own(case_page_files: dict[str, tuple[str, bytes, str]], **texts: str) -> AppTest:
+    app = opened("case", source="own")
+    for key, file in case_page_files.items():
+        next(u for u in app.file_uploader if u.key == key).upload(*file)
+    for key, text in texts.items():
+        (app.text_area(key=key) if key == "own-report" else app.text_input(key=key)).set_value(text)
+    next(b for b in app.button if b.label == "Predict").click()
+    return app.run()
+
+
+def sample_picture() -> bytes:
+    return next((ROOT / "data_samples" / "images").rglob("*.png")).read_bytes()
+
+
+def test_own_picture_is_scored_with_the_domain_warning_and_without_millimetres() -> None:
+    app = own({"own-transverse": ("a.png", sample_picture(), "image/png")})
+    assert not app.exception
+    said = words(app)
+    assert "Outside the model's domain" in said
+    assert "Pixel spacing unknown" in said
+    assert "% of gland depth" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"no picture at all", "not"),
+        (b"", "empty"),
+        (png(np.zeros((120, 160), np.uint8)), "black"),
+    ],
+    ids=["text", "empty", "black"],
+)
+def test_what_is_no_ultrasound_picture_is_told_with_its_name(data: bytes, told: str) -> None:
+    app = own({"own-transverse": ("bad.png", data, "image/png")})
+    assert not app.exception
+    said = words(app)
+    assert "could not be used" in said
+    assert "bad.png" in said
+    assert told in said
+
+
+def test_impossible_age_names_field_value_and_range() -> None:
+    app = own({"own-transverse": ("a.png", sample_picture(), "image/png")}, **{"own-age_years": "430"})
+    assert not app.exception
+    said = words(app)
+    assert "430" in said
+    assert "18 to 110 years" in said
+
+
+def test_faulty_change_leaves_the_case_before_it_on_the_page() -> None:
+    app = own({"own-transverse": ("a.png", sample_picture(), "image/png")}, **{"own-age_years": "50"})
+    before = [m.value for m in app.markdown if m.value.startswith("# ")]
+    app.text_input(key="own-age_years").set_value("minus two")
+    next(b for b in app.button if b.label == "Predict").click()
+    app.run()
+    assert not app.exception
+    assert "minus two" in words(app)
+    assert [m.value for m in app.markdown if m.value.startswith("# ")] == before
+
+
+def test_report_text_is_never_markup() -> None:
+    nasty = "<img src=x onerror=alert(1)> hypoechoic nodule **bold** $x^2$"
+    app = own({"own-transverse": ("a.png", sample_picture(), "image/png")}, **{"own-report": nasty})
+    assert not app.exception
+    assert "onerror" not in "\n".join(str(m.value) for m in app.markdown)
+
+
+def test_cohort_page_tells_rate_interval_and_the_published_mark() -> None:
+    app = opened("cohort")
+    assert not app.exception
+    said = words(app)
+    assert "2,000 of 2,000 cases" in said
+    assert "95 %" in said
+    assert "below 2.5 mm" in said
+
+
+def test_cohort_filters_come_from_the_address() -> None:
+    table = pd.read_parquet(ROOT / "data_samples" / "cohort.parquet")
+    app = opened("cohort", sex="male")
+    men = table[table["sex"] == "male"]
+    assert f"{len(men):,} of 2,000 cases" in words(app)
+    assert f"{int(men['llnm'].sum()):,} with LLNM" in words(app)
+
+
+@pytest.mark.parametrize("address", [{"sex": "?"}, {"age": "x-y"}, {"age": "90-20"}, {"centre": "<b>"}, {"split": "shoe"}])
+def test_nonsense_in_the_address_is_passed_over(address: dict[str, str]) -> None:
+    app = opened("cohort", **address)
+    assert not app.exception
+
+
+def test_filters_that_nobody_passes_say_so() -> None:
+    app = opened("cohort", histology="MTC", side="isthmus", sex="male", age="18-19")
+    assert not app.exception
+    assert "No case passes" in words(app)
+
+
+def test_own_table_without_outcome_names_the_column() -> None:
+    app = opened("cohort", cohort="own")
+    app.file_uploader(key="cohort-file").upload("t.csv", b"probability\n0.4\n", "text/csv").run()
+    assert not app.exception
+    assert "llnm" in words(app)
+    assert "could not be used" in words(app)
+
+
+def test_own_table_is_analysed_with_the_panels_it_can_fill() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"probability": rng.random(80), "llnm": rng.integers(0, 2, 80)})
+    app = opened("cohort", cohort="own")
+    app.file_uploader(key="cohort-file").upload("t.csv", table.to_csv(index=False).encode(), "text/csv").run()
+    assert not app.exception
+    said = words(app)
+    assert "80 of 80 cases" in said
+    assert "no column capsule_distance_mm" in said
+
+
+def test_model_page_says_what_it_must_not_be_used_for() -> None:
+    app = opened("model")
+    assert not app.exception
+    assert "not a medical device" in words(app)

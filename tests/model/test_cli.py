@@ -1,0 +1,88 @@
+"""`llnm` as it is typed: what it prints, and how it takes nonsense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from model.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "data_samples"
+
+
+def llnm(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(w) for w in words])
+
+
+def test_simulate_prints_the_optimum_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    first = llnm("simulate", "--cases", 6, "--seed", 5, "--out", tmp_path / "c")
+    assert first.exit_code == 0, first.output
+    assert "Bayes-optimal AUROC" in first.output or "LLNM in" in first.output
+    picture = next((tmp_path / "c" / "images").rglob("*.png"))
+    before = picture.read_bytes()
+    picture.unlink()
+    assert llnm("simulate", "--cases", 6, "--seed", 5, "--out", tmp_path / "c").exit_code == 0
+    assert picture.read_bytes() == before
+
+
+def test_evaluate_prints_one_object_with_the_promised_keys(cohort_folder: Path) -> None:
+    result = llnm("evaluate", "--cohort", cohort_folder, "--json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    wanted = {"n", "auroc", "auroc_ci", "accuracy", "sensitivity", "specificity", "ece", "brier", "bayes_auroc",
+              "nodule_miou", "gland_miou"}  # fmt: skip
+    assert wanted <= set(figures)
+    assert figures["n"] == 24
+    assert figures["auroc_ci"][0] <= figures["auroc"] <= figures["auroc_ci"][1]
+
+
+def test_evaluate_without_json_is_a_table(cohort_folder: Path) -> None:
+    result = llnm("evaluate", "--cohort", cohort_folder)
+    assert result.exit_code == 0
+    assert "AUROC" in result.stdout
+    with pytest.raises(ValueError, match="Expecting"):
+        json.loads(result.stdout)
+
+
+def test_predict_a_cohort_gives_a_line_a_case_and_a_table(cohort_folder: Path, tmp_path: Path) -> None:
+    result = llnm("predict", cohort_folder)
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 24
+    assert all(0 < line["probability"] < 1 and line["interval_95"][0] <= line["interval_95"][1] for line in lines)
+    assert llnm("predict", cohort_folder, "--out", tmp_path / "scored.parquet").exit_code == 0
+    table = pd.read_parquet(tmp_path / "scored.parquet")
+    assert table["probability"].tolist() == pytest.approx([line["probability"] for line in lines], abs=1e-4)
+
+
+def test_predict_one_json_case_by_its_pictures(cohort_folder: Path, tmp_path: Path) -> None:
+    picture = next((cohort_folder / "images").rglob("*.png"))
+    case = {"case_id": "one", "images": {"transverse": str(picture)}, "fields": {"age_years": 31, "sex": "male"}}
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    result = llnm("predict", tmp_path / "case.json")
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["fields"]["age_years"] == 31
+    assert any("Pixel spacing unknown" in n for n in said["notices"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("evaluate",), "--cohort"),
+        (("evaluate", "--cohort", "/nowhere"), "/nowhere"),
+        (("predict", "/nowhere.json"), "nowhere.json"),
+        (("simulate", "--cases", 5, "--out", "/tmp/x", "--external", "--training"), "--training"),
+        (("predict", SAMPLES, "--checkpoint", "/nowhere"), "/nowhere"),
+    ],
+)
+def test_faults_end_in_one_message_without_a_traceback(words: tuple[object, ...], told: str) -> None:
+    result = llnm(*words)
+    assert result.exit_code == 1
+    assert told in result.output
+    assert "Traceback" not in result.output
