@@ -1,4 +1,4 @@
-"""`llnm`: simulate, train, evaluate, predict, serve. Everything a user can cause ends in one clear line."""
+"""`llnm`: simulate, train, evaluate, predict, fields, serve. Everything a user can cause ends in one clear line."""
 
 from __future__ import annotations
 
@@ -170,6 +170,14 @@ def predict(
             return
         for prediction in predictor.predict_many(read_cases(cases)):
             typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
+
+
+@app.command()
+def fields() -> None:
+    """Print every field of a case as a table: meaning, unit, what is allowed, who reads it."""
+    from model.schema import fields_as_markdown
+
+    typer.echo(fields_as_markdown())
 
 
 @app.command()

@@ -149,6 +149,19 @@ LABELS: tuple[Field, ...] = tuple(f for f in FIELDS if f.role == "label")
 PAPER_FIELDS: tuple[str, ...] = ("age_years", "sex", "echo_difference", "height_mm", "width_mm")
 """The paper's own clinical tokens: age, sex, x_e and x_s (height and width are one token there, two here)."""
 
+_ROLE_WORDS = {
+    "identity": "not read by the model, or as words", "input": "model", "measured": "model; measured where not given",
+    "comparator": "shown beside the model", "label": "known after surgery, never given to the model",
+}  # fmt: skip
+
+
+def fields_as_markdown() -> str:
+    """Every field as a table in Markdown: column, meaning, what it allows, who reads it."""
+    rows = ["| column | meaning | allowed | read by |", "| --- | --- | --- | --- |"]
+    rows += [f"| `{f.name}` | {f.label}. {f.help} | {f.allowed()} | {_ROLE_WORDS[f.role]} |" for f in FIELDS]
+    return "\n".join(rows)
+
+
 MapName = Literal["location", "internal", "margin"]
 MAPS: tuple[MapName, ...] = ("location", "internal", "margin")
 """The image maps of each view: x_l (CPDT location), x_t (internal morphology), x_m (margin)."""

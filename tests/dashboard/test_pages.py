@@ -78,7 +78,7 @@ def test_attention_opens_from_the_address_and_says_what_it_is_not() -> None:
     assert "not what caused the prediction" in words(app)
 
 
-def test_truth_is_hidden_until_asked_for(case_page: AppTest) -> None:
+def test_truth_is_hidden_until_asked_for() -> None:
     app = opened("case")
     assert "True probability" not in words(app)
     next(t for t in app.toggle if t.label == "Reveal the simulated truth").set_value(True).run()

@@ -92,3 +92,9 @@ def test_model_reacts_to_a_suspicious_node_in_words_alone(shipped: Predictor) ->
         worse = replace(case, report_text="Hypoechoic solid nodule. Suspicious lymph node in the lateral neck.")
         rises.append(shipped.predict(worse).logit - shipped.predict(plain).logit)
     assert np.median(rises) > 1
+
+
+def test_field_table_of_the_samples_is_the_schema_s() -> None:
+    from model.schema import fields_as_markdown
+
+    assert fields_as_markdown() in (SAMPLES / "README.md").read_text("utf-8")
