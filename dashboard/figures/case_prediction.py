@@ -30,6 +30,7 @@ def risk_bar(probability: float, interval: Interval) -> go.Figure:
         range=[0, 1], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", fixedrange=True, showgrid=False
     )
     figure.update_yaxes(visible=False, range=[-0.8, 0.8], fixedrange=True)
+    figure.update_layout(margin={"l": 18, "r": 18, "t": 2, "b": 26})  # too low a figure for automatic margins
     return figure
 
 

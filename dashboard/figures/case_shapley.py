@@ -55,10 +55,11 @@ def waterfall(result: ShapleyResult, *, scale: str = "probability") -> go.Figure
     styled(figure, height=70 + 30 * (len(values) + 2))
     reached = np.cumsum([base, *values])
     low, high = min(0.0, float(reached.min())), max(float(reached.max()), 0.0)
-    pad = 0.18 * max(high - low, 1e-6)
+    pad = 0.18 * max(high - low, 1e-6) if low < 0 else 0.0  # room for numbers left of their bars
     figure.update_xaxes(
         title="probability of LLNM" if in_probability else "calibrated logit of LLNM",
-        tickformat=".0%" if in_probability else "", range=[low - (pad if low < 0 else 0), high + pad], fixedrange=True,
+        tickformat=".0%" if in_probability else "", range=[low - pad, high * 1.01], fixedrange=True,
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
+    figure.update_layout(margin={"r": 64})  # room for numbers right of theirs, however narrow the screen
     return figure

@@ -62,10 +62,10 @@ def position_table(risks: tuple[PositionRisk, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "place": _name(p), "cases": p.observed.denominator, "LLNM": p.observed.numerator,
-                "observed": percent(p.observed.value) if p.observed.denominator else "–",
-                "95 % interval": f"{percent(p.observed.low)}–{percent(p.observed.high)}" if p.observed.denominator else "–",
-                "predicted, mean": "–" if math.isnan(p.predicted) else percent(p.predicted),
+                "place": _name(p), "LLNM": f"{p.observed.numerator} of {p.observed.denominator}",
+                "observed (95 %)": f"{percent(p.observed.value)} ({100 * p.observed.low:.0f}–{100 * p.observed.high:.0f})"
+                if p.observed.denominator else "–",
+                "predicted": "–" if math.isnan(p.predicted) else percent(p.predicted),
             }
             for p in risks
         ]

@@ -51,11 +51,11 @@ def main() -> None:
     st.subheader("Why: contribution of each feature group (SHAP)")
     why = st.container()
     st.subheader("Cross-attention between picture and report")
-    if st.toggle("Show cross-attention", value=state.read("attention") == "1", key="attention-on"):
-        state.write(attention="1")
+    if st.toggle("Show cross-attention", value=state.read("attention") != "0", key="attention-on"):
+        state.write(attention=None)
         evidence.attention_section(measured, resources.attention(key, model, measured))
     else:
-        state.write(attention=None, word=None, way=None, view=None, map=None)
+        state.write(attention="0", word=None, way=None, view=None, map=None)
     details(measured)
     with why:  # last, since it takes longest
         evidence.shapley_section(resources.shapley(key, model, measured))

@@ -72,10 +72,14 @@ def test_unknown_case_in_the_address_is_told() -> None:
     assert "alert(1)" not in words(app)
 
 
-def test_attention_opens_from_the_address_and_says_what_it_is_not() -> None:
-    app = opened("case", attention="1")
+def test_attention_is_there_and_says_what_it_is_not(case_page: AppTest) -> None:
+    assert "not what caused the prediction" in words(case_page)
+
+
+def test_attention_can_be_left_out_from_the_address() -> None:
+    app = opened("case", attention="0")
     assert not app.exception
-    assert "not what caused the prediction" in words(app)
+    assert "not what caused the prediction" not in words(app)
 
 
 def test_truth_is_hidden_until_asked_for() -> None:
