@@ -1,0 +1,122 @@
+"""What a clinician does on the Case page, click by click."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "data_samples"
+REAL = ROOT.parent / "shared" / "data" / "real_ultrasound"
+RISK = re.compile(r"^\d{1,3}\.\d %$")
+
+
+def settled(page) -> None:  # type: ignore[no-untyped-def]
+    """Until nothing on the page is being computed."""
+    page.wait_for_selector("h1")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.js-plotly-plot').length > 0 || document.querySelector('[data-testid=stFileUploader]')"
+    )
+    page.wait_for_function(
+        "() => !document.querySelector('[data-testid=stSpinner]') && !document.querySelector('[data-testid=stStatusWidget]')"
+    )
+    page.wait_for_timeout(400)
+
+
+def risk(page) -> str:  # type: ignore[no-untyped-def]
+    return str(page.locator("h1").filter(has_text=RISK).first.inner_text())
+
+
+def own_picture(page, address: str, file: Path) -> None:  # type: ignore[no-untyped-def]
+    page.goto(address + "?source=own")
+    settled(page)
+    page.locator("input[type=file]").first.set_input_files(str(file))
+    page.get_by_text(file.name).first.wait_for()
+    page.get_by_role("button", name="Predict").click()
+    page.get_by_text("Calibrated probability").wait_for()
+    settled(page)
+
+
+def test_page_opens_with_risk_attention_and_shapley_on_screen(page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto(address)
+    settled(page)
+    assert RISK.match(risk(page))
+    page.get_by_text("Knowing nothing").first.wait_for()
+    assert page.get_by_text("attention ÷ an even share").count() == 1
+    assert page.get_by_text("Synthetic data · research and teaching only · not a medical device").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_upload_a_picture_and_read_the_risk(page, address: str) -> None:
+    own_picture(page, address, next((SAMPLES / "images").glob("*_transverse.png")))
+    assert RISK.match(risk(page))
+    assert page.get_by_text("Outside the model's domain").is_visible()
+    assert page.get_by_text("% of gland depth").first.is_visible()
+
+
+def test_upload_a_real_ultrasound_picture(page, address: str) -> None:
+    pictures = sorted(p for p in REAL.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg")) if REAL.is_dir() else []
+    if not pictures:
+        pytest.skip("no real pictures in ../shared/data/real_ultrasound")
+    own_picture(page, address, pictures[0])
+    assert RISK.match(risk(page))
+    assert page.get_by_text("Outside the model's domain").is_visible()
+
+
+def test_a_file_that_is_no_picture_is_told_and_nothing_breaks(page, address: str, tmp_path: Path) -> None:
+    bad = tmp_path / "report.png"
+    bad.write_bytes(b"%PDF-1.7 not a picture")
+    page.goto(address + "?source=own")
+    settled(page)
+    page.locator("input[type=file]").first.set_input_files(str(bad))
+    page.get_by_text(bad.name).first.wait_for()
+    page.get_by_role("button", name="Predict").click()
+    page.get_by_text("This could not be used.").wait_for()
+    assert page.get_by_text("report.png").count() >= 1
+    assert page.get_by_text("Traceback").count() == 0
+
+
+def test_another_word_gives_another_map(page, address: str) -> None:
+    page.goto(address)
+    settled(page)
+    page.get_by_text("Knowing nothing").first.wait_for()  # the slowest part is there
+
+    def heat() -> str:
+        images = page.locator(".stPlotlyChart:has-text('attention ÷ an even share') image")
+        return str(images.first.get_attribute("href") or images.first.get_attribute("xlink:href"))
+
+    before = heat()
+    pills = page.locator("[data-testid=stPills] button, [data-testid=stButtonGroup] button").filter(has_text=re.compile("^(solid|nodule|Nodule|mm)$"))
+    pills.first.click()
+    page.wait_for_function(
+        """(old) => { const i = [...document.querySelectorAll('.stPlotlyChart')].filter(c => c.textContent.includes('even share'))
+        .map(c => c.querySelector('image')).find(Boolean);
+        return i && (i.getAttribute('href') || i.getAttribute('xlink:href')) !== old; }""",
+        arg=before,
+    )
+    assert "word=" in page.url
+
+
+def test_next_case_and_back_with_the_browser_s_own_button(page, address: str) -> None:
+    page.goto(address + "?case=syn-40-00003")
+    settled(page)
+    first = risk(page)
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_url("**case=syn-40-00004**")
+    page.get_by_text("Case 5 of 40").wait_for()
+    page.go_back()
+    page.get_by_text("Case 4 of 40").wait_for()
+    settled(page)
+    assert risk(page) == first
+
+
+def test_cohort_page_fits_and_filters(page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto(address + "cohort?sex=male")
+    page.get_by_text("of 2,000 cases").wait_for()
+    page.get_by_text("Below 2.5 mm").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.get_by_text("patient's right").count() == 1
