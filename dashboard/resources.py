@@ -17,6 +17,7 @@ from model.errors import ProblemError
 if TYPE_CHECKING:
     from model.encode import MeasuredCase
     from model.explain.attention import CrossAttention
+    from model.explain.evidence import PictureEvidence
     from model.explain.shapley import ShapleyResult
     from model.ingest.cases import Cohort
     from model.predict import Prediction, Predictor
@@ -100,6 +101,20 @@ def attention(key: str, model: str, _measured: MeasuredCase) -> CrossAttention:
     from model.explain.attention import cross_attention
 
     return cross_attention(predictor(), _measured)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Asking the model about the pixels …")
+def evidence(key: str, model: str, method: str, _measured: MeasuredCase) -> PictureEvidence:
+    """Image evidence of a measured case by one method, kept by content."""
+    from model.explain.gradcam import grad_cam_plus_plus
+    from model.explain.gradients import integrated_gradients
+    from model.explain.occlusion import sliding_occlusion, superpixel_occlusion
+
+    methods = {
+        "gradients": integrated_gradients, "cam": grad_cam_plus_plus, "occlusion": sliding_occlusion,
+        "superpixels": superpixel_occlusion,
+    }  # fmt: skip
+    return methods[method](predictor(), _measured)
 
 
 @st.cache_resource(max_entries=256, show_spinner="Computing Shapley values over all coalitions …")

@@ -14,7 +14,7 @@ from plotly.colors import sample_colorscale
 from skimage import measure
 from skimage.draw import polygon2mask
 
-from dashboard.figures.style import CAPSULE, GLAND, HEAT, NODULE, styled
+from dashboard.figures.style import CAPSULE, GLAND, HEAT, NODULE, SIGNED, styled
 from model.features.cpdt import CapsuleDistance
 from model.schema import GrayImage, MapName, Mask
 
@@ -37,6 +37,7 @@ def picture(
     capsule: CapsuleDistance | None = None,
     heat: npt.NDArray[np.float32] | None = None,
     heat_title: str = "",
+    signed_opacity: float | None = None,
     window: Box | None = None,
     height: int = 380,
 ) -> go.Figure:
@@ -51,12 +52,18 @@ def picture(
     heat : (height, width), NaN where nothing is drawn; coloured from its own lowest to its own highest value, which
         the colour bar under the picture tells.
     heat_title : what the heat counts, for its colour bar.
+    signed_opacity : None for heat without sign; else heat runs from −1 (blue) over 0 (clear) to 1 (orange), and this is how
+        much of the picture the strongest covers (0…1).
     window : the part to look at; None for the whole picture.
     height : of the figure, in screen pixels.
     """
     rows, columns = pixels.shape
     figure = go.Figure()
-    source = data_uri(pixels) if heat is None else _heated_uri(pixels, heat)
+    source = (
+        data_uri(pixels) if heat is None
+        else _heated_uri(pixels, heat) if signed_opacity is None
+        else _signed_uri(pixels, heat, signed_opacity)
+    )  # fmt: skip
     figure.add_layout_image(
         source=source, xref="x", yref="y", x=-0.5, y=-0.5, sizex=columns, sizey=rows, sizing="stretch", layer="below"
     )
@@ -88,7 +95,8 @@ def picture(
     )
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
     if heat is not None:
-        _colour_bar(figure, heat, heat_title)
+        low, high = (float(np.nanmin(heat)), float(np.nanmax(heat))) if signed_opacity is None else (-1.0, 1.0)
+        _colour_bar(figure, low, high, HEAT if signed_opacity is None else SIGNED, heat_title)
     return figure
 
 
@@ -172,10 +180,23 @@ def _heated_uri(pixels: GrayImage, heat: npt.NDArray[np.float32]) -> str:
     """Picture and heat in one PNG, so that there is one image to draw; regions with more heat cover more."""
     low, high = float(np.nanmin(heat)), float(np.nanmax(heat))
     level = np.nan_to_num((heat - low) / (high - low) if high > low else np.full_like(heat, 0.5))
-    steps = sample_colorscale(HEAT, np.linspace(0, 1, 256).tolist())
+    return _blended_uri(pixels, HEAT, level, np.where(np.isnan(heat), 0, 0.25 + 0.4 * level))
+
+
+def _signed_uri(pixels: GrayImage, heat: npt.NDArray[np.float32], opacity: float) -> str:
+    """Picture and signed heat in one PNG: the further from zero, the more it covers."""
+    value = np.clip(np.nan_to_num(heat), -1, 1)
+    return _blended_uri(pixels, SIGNED, (value + 1) / 2, opacity * np.sqrt(np.abs(value)))
+
+
+def _blended_uri(
+    pixels: GrayImage, scale: str | list[list[object]], level: npt.NDArray[np.floating], share: npt.NDArray[np.floating]
+) -> str:
+    """Colours of a scale at `level` (0…1), laid on the picture with weight `share` (0…1)."""
+    steps = sample_colorscale(scale, np.linspace(0, 1, 256).tolist())
     colours = np.array([[float(v) for v in c[4:-1].split(",")] for c in steps]) / 255
-    share = np.where(np.isnan(heat), 0, 0.25 + 0.4 * level)[..., None]
-    return _uri(Image.fromarray(_bytes((1 - share) * pixels[..., None] + share * colours[(255 * level).astype(int)])))
+    laid = colours[(255 * level).astype(int)]
+    return _uri(Image.fromarray(_bytes((1 - share[..., None]) * pixels[..., None] + share[..., None] * laid)))
 
 
 def _bytes(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -188,13 +209,12 @@ def _uri(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _colour_bar(figure: go.Figure, heat: npt.NDArray[np.float32], title: str) -> None:
+def _colour_bar(figure: go.Figure, low: float, high: float, scale: str | list[list[object]], title: str) -> None:
     """A colour bar under the picture, carried by points that are not seen."""
-    low, high = float(np.nanmin(heat)), float(np.nanmax(heat))
     figure.add_scatter(
         x=[None], y=[None], mode="markers", hoverinfo="skip", name="heat",
         marker={
-            "color": [low], "cmin": low, "cmax": high if high > low else low + 1e-9, "colorscale": HEAT, "showscale": True,
+            "color": [low], "cmin": low, "cmax": high if high > low else low + 1e-9, "colorscale": scale, "showscale": True,
             "colorbar": {
                 "orientation": "h", "thickness": 10, "len": 0.6, "x": 0.5, "y": 0, "yanchor": "top", "ypad": 6,
                 "title": {"text": title, "side": "bottom"}, "nticks": 4,

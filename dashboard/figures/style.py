@@ -16,6 +16,9 @@ SUBGROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "
 HEAT = "Inferno"
 """Attention and other unsigned evidence over a picture."""
 
+SIGNED = [[0.0, "#1d4f86"], [0.25, "#5b95c9"], [0.5, "#f2efe9"], [0.75, "#e08a4a"], [1.0, "#9c3f0b"]]
+"""Signed evidence over a picture: blue lowers the risk, orange raises it."""
+
 MUTED = "rgba(128,140,148,0.35)"
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import evidence, outline, picker, upload
+from dashboard.case import evidence, outline, picker, pixels, upload
 from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
@@ -56,6 +56,11 @@ def main() -> None:
         evidence.attention_section(measured, resources.attention(key, model, measured))
     else:
         state.write(attention="0", word=None, way=None, view=None, map=None)
+    st.subheader("Image evidence")
+    if st.toggle("Ask which pixels moved the prediction", value=state.read("methods") != "", key="evidence-on"):
+        pixels.section(key, model, measured)
+    else:
+        state.write(methods=None)
     details(measured)
     with why:  # last, since it takes longest
         evidence.shapley_section(resources.shapley(key, model, measured))

@@ -139,15 +139,17 @@ def cross_attention(predictor: Predictor, measured: MeasuredCase) -> CrossAttent
 
 
 def paint(
-    weights: FloatArray, box: tuple[float, float, float, float], shape: tuple[int, int], *, smooth: bool = True
-) -> FloatArray:
-    """Lay region weights (grid, grid) over the original picture.
+    weights: FloatArray, box: tuple[float, float, float, float], shape: tuple[int, int], *, smooth: bool = True,
+    signed: bool = False,
+) -> FloatArray:  # fmt: skip
+    """Lay weights of a map's regions, or of its pixels, (grid, grid) over the original picture.
 
     Parameters
     ----------
     box : (row0, row1, column0, column1) of the map on the picture; may reach beyond it.
     shape : (height, width) of the picture.
-    smooth : bilinear between regions, or blocks.
+    smooth : bicubic between regions, or blocks.
+    signed : weights may lie below zero; else what smoothing takes below zero is cut.
 
     Returns
     -------
@@ -156,13 +158,13 @@ def paint(
     rows = (np.arange(shape[0]) + 0.5 - box[0]) / (box[1] - box[0])
     columns = (np.arange(shape[1]) + 0.5 - box[2]) / (box[3] - box[2])
     inside = ((rows >= 0) & (rows < 1))[:, None] & ((columns >= 0) & (columns < 1))[None]
-    fine = 16 * weights.shape[0]
+    fine = max(256, 16 * weights.shape[0])
     method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     big = np.asarray(Image.fromarray(np.asarray(weights, np.float32)).resize((fine, fine), method))
     r = np.clip((rows * fine).astype(int), 0, fine - 1)
     c = np.clip((columns * fine).astype(int), 0, fine - 1)
-    painted = np.maximum(big[r[:, None], c[None]], 0)
-    return np.where(inside, painted, np.nan).astype(np.float32)
+    painted = big[r[:, None], c[None]]
+    return np.where(inside, painted if signed else np.maximum(painted, 0), np.nan).astype(np.float32)
 
 
 def _words(predictor: Predictor, measured: MeasuredCase) -> tuple[tuple[Word, ...], list[list[int]]]:

@@ -235,16 +235,17 @@ class LlnmNet(nn.Module):
         # Columns of padding that every case shares are left out, unless someone wants to see every token.
         return self.fuse(self.embed(inputs, trim=not return_attention), return_attention=return_attention)
 
-    def embed(self, inputs: NetworkInputs, *, trim: bool = False) -> Tokens:
+    def embed(self, inputs: NetworkInputs, *, trim: bool = False, stem_output: Tensor | None = None) -> Tokens:
         """Tokens of both streams, before any of them has met another.
 
         Parameters
         ----------
         inputs : B cases.
         trim : leave out the word columns after the last word of the longest report: T_C is then smaller.
+        stem_output : what the stem made of the maps, where it was run before (by Grad-CAM++, to see between its layers).
         """
         self._check(inputs)
-        image = self._image_tokens(inputs)
+        image = self._image_tokens(inputs, self.run_stem(inputs) if stem_output is None else stem_output)
         words, word_present = self._word_tokens(inputs, trim=trim)
         clinical = torch.cat([words, self._number_tokens(inputs), self._category_tokens(inputs)], 1)  # (B, T_C, W)
         clinical_present = torch.cat(
@@ -308,10 +309,15 @@ class LlnmNet(nn.Module):
         if c.text_feature_width is not None and (found is None or found[1:] != (c.text_tokens, c.text_feature_width)):
             raise ValueError(f"word_features: must be (B, {c.text_tokens}, {c.text_feature_width}), got {found}")
 
-    def _image_tokens(self, inputs: NetworkInputs) -> Tensor:
-        b, v = inputs.view_present.shape
+    def run_stem(self, inputs: NetworkInputs) -> Tensor:
+        """(B·V, 3·W, g, g): what the stem makes of the maps."""
         maps = inputs.maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # four times as quick on a CPU
-        features = self.stem(maps).permute(0, 2, 3, 1)  # (B·V, g, g, 3·W)
+        features: Tensor = self.stem(maps)
+        return features
+
+    def _image_tokens(self, inputs: NetworkInputs, stem_output: Tensor) -> Tensor:
+        b, v = inputs.view_present.shape
+        features = stem_output.permute(0, 2, 3, 1)  # (B·V, g, g, 3·W)
         features = features.reshape(b, v, -1, len(MAPS), self.config.width).transpose(2, 3)  # (B, V, 3, g², W)
         shown = (inputs.map_present & inputs.view_present[:, :, None])[..., None, None]
         tokens = torch.where(shown, features, self.map_missing) + (self.patch_position + self.map_type)

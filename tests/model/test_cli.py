@@ -22,10 +22,11 @@ def llnm(*words: object) -> Result:
 def test_simulate_prints_the_optimum_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = llnm("simulate", "--cases", 6, "--seed", 5, "--out", tmp_path / "c")
     assert first.exit_code == 0, first.output
-    assert "Bayes-optimal AUROC" in first.output or "LLNM in" in first.output
+    assert "Bayes-optimal AUROC" in first.output
     picture = next((tmp_path / "c" / "images").rglob("*.png"))
     before = picture.read_bytes()
     picture.unlink()
+    (tmp_path / "c" / "cases.csv").unlink()  # written last: without it a cohort is unfinished
     assert llnm("simulate", "--cases", 6, "--seed", 5, "--out", tmp_path / "c").exit_code == 0
     assert picture.read_bytes() == before
 
@@ -62,7 +63,8 @@ def test_predict_a_cohort_gives_a_line_a_case_and_a_table(cohort_folder: Path, t
 
 def test_predict_one_json_case_by_its_pictures(cohort_folder: Path, tmp_path: Path) -> None:
     picture = next((cohort_folder / "images").rglob("*.png"))
-    case = {"case_id": "one", "images": {"transverse": str(picture)}, "fields": {"age_years": 31, "sex": "male"}}
+    (tmp_path / "t.png").write_bytes(picture.read_bytes())
+    case = {"case_id": "one", "images": {"transverse": "t.png"}, "fields": {"age_years": 31, "sex": "male"}}
     (tmp_path / "case.json").write_text(json.dumps(case))
     result = llnm("predict", tmp_path / "case.json")
     assert result.exit_code == 0, result.output
