@@ -17,6 +17,7 @@ from model.errors import ProblemError
 if TYPE_CHECKING:
     from model.encode import MeasuredCase
     from model.explain.attention import CrossAttention
+    from model.explain.counterfactual import Crossing, DistanceCurve
     from model.explain.evidence import PictureEvidence
     from model.explain.shapley import ShapleyResult
     from model.ingest.cases import Cohort
@@ -101,6 +102,25 @@ def attention(key: str, model: str, _measured: MeasuredCase) -> CrossAttention:
     from model.explain.attention import cross_attention
 
     return cross_attention(predictor(), _measured)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Moving the nodule …")
+def distance_curve(key: str, model: str, _measured: MeasuredCase) -> DistanceCurve:
+    """Risk over the capsule distance of one case, kept by content; the case must have a measured view."""
+    from model.explain.counterfactual import distance_curve as curve_of
+    from model.explain.counterfactual import nearest_view
+
+    view = nearest_view(_measured)
+    assert view is not None
+    return curve_of(predictor(), _measured, view)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Trying changes …")
+def smallest_crossing(key: str, model: str, threshold: float, _measured: MeasuredCase) -> Crossing | None:
+    """Smallest change of a case that crosses a threshold, kept by content."""
+    from model.explain.counterfactual import smallest_crossing as crossing_of
+
+    return crossing_of(predictor(), _measured, threshold)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Asking the model about the pixels …")

@@ -6,13 +6,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import evidence, outline, picker, pixels, upload
+from dashboard.case import evidence, outline, picker, pixels, upload, whatif
 from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
 from dashboard.parts import figure, problem
 from model.encode import MeasuredCase
 from model.errors import ProblemError
+from model.explain.summary import summarise
 from model.features.tirads import kwak
 from model.predict import Prediction
 from model.schema import FIELDS, VIEWS, Case, View
@@ -61,9 +62,18 @@ def main() -> None:
         pixels.section(key, model, measured)
     else:
         state.write(methods=None)
+    st.subheader("What if")
+    if st.toggle("Change the case and see the prediction move", value=state.read("whatif") == "1", key="whatif-on"):
+        state.write(whatif="1")
+        whatif.section(key, model, measured)
+    else:
+        state.write(whatif=None)
     details(measured)
     with why:  # last, since it takes longest
-        evidence.shapley_section(resources.shapley(key, model, measured))
+        shapley = resources.shapley(key, model, measured)
+        for sentence in summarise(prediction, shapley, measured):
+            st.text(sentence)
+        evidence.shapley_section(shapley)
 
 
 def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> None:

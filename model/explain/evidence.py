@@ -23,7 +23,7 @@ from model.schema import MAPS, VIEWS, MapName, View
 FloatArray = npt.NDArray[np.float32]
 
 BASELINE_GREY = {"location": 0.0, "internal": 0.5, "margin": 0.5}
-"""Level of a map that shows nothing: no nodule anywhere; tissue as bright as the gland (its median is 0.5 there)."""
+"""Level of what a map shows where it shows nothing of note: no nodule; tissue as bright as the gland (0.5, its median)."""
 BASELINE_WORDS = "no location, and tissue as bright as the gland"
 
 CAPSULE_SIDE_MM = 2.0
@@ -91,7 +91,7 @@ class Subject:
             raise ValueError("no view was measured: nodule or gland not found")
         maps = inputs.maps[0, at].clone()
         levels = torch.tensor([BASELINE_GREY[name] for name in MAPS], device=maps.device)
-        baseline = levels[None, :, None, None].expand_as(maps).clone()
+        baseline = torch.where(maps > 0, levels[None, :, None, None], 0.0)  # the black around a nodule stays black
         return cls(predictor, inputs, tuple(VIEWS[v] for v in at), at, maps, baseline)
 
     def logits(self, maps: Tensor) -> Tensor:

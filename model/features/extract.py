@@ -6,7 +6,7 @@ Shen et al. 2025, Fig. 1a and Methods. Choices of ours, where the paper is silen
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ FloatImage = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]
 """(row0, row1, column0, column1) on the picture, half open; a square one may reach beyond the picture."""
 
+_CROP_MARGIN = 0.15  # of the nodule's side, on each side of its crop (ours)
 _EDGE = 0.12  # width of the margin's band, as a share of the nodule's diameter (ours)
 
 
@@ -72,7 +73,7 @@ def extract_view(view: ViewImage, *, map_size: int = 64) -> ViewFeatures:
 
     # Location (ours): a square around the gland, so that place in the gland and φ of a small nodule are both kept.
     location_box = _square(gland, 0.05)
-    crop_box = _square(nodule, 0.15)
+    crop_box = _square(nodule, _CROP_MARGIN)
     picture, inside = _cut(view.pixels, crop_box), _cut(nodule, crop_box)
     diameter = 2 * float(np.sqrt(nodule.sum() / np.pi))
     ring = _ring(nodule, diameter, crop_box)
@@ -96,6 +97,26 @@ def extract_view(view: ViewImage, *, map_size: int = 64) -> ViewFeatures:
         location_box=location_box,
         crop_box=crop_box,
     )
+
+
+def relocate(features: ViewFeatures, gland: Mask, nodule: Mask, spacing: tuple[float, float] | None) -> ViewFeatures:
+    """Features of the same nodule at another place of the same gland: what it looks like stays, where it lies changes.
+
+    Parameters
+    ----------
+    features : before the move.
+    gland, nodule : (height, width) bool; the nodule after the move.
+    spacing : (row, column) in mm, None when unknown.
+
+    Raises
+    ------
+    CaseError
+        If either mask is empty.
+    """
+    location, capsule = location_and_distance(gland, nodule, spacing)
+    maps = features.maps.copy()
+    maps[0] = _shrink(_cut(location, features.location_box), maps.shape[-1])
+    return replace(features, maps=maps, capsule=capsule, crop_box=_square(nodule, _CROP_MARGIN))
 
 
 def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImage:

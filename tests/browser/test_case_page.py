@@ -89,8 +89,8 @@ def test_another_word_gives_another_map(page, address: str) -> None:
         return str(images.first.get_attribute("href") or images.first.get_attribute("xlink:href"))
 
     before = heat()
-    pills = page.locator("[data-testid=stPills] button, [data-testid=stButtonGroup] button").filter(has_text=re.compile("^(solid|nodule|Nodule|mm)$"))
-    pills.first.click()
+    groups = page.locator("[data-testid=stPills] button, [data-testid=stButtonGroup] button")
+    groups.filter(has_text=re.compile("^(solid|nodule|Nodule|mm)$")).first.click()
     page.wait_for_function(
         """(old) => { const i = [...document.querySelectorAll('.stPlotlyChart')].filter(c => c.textContent.includes('even share'))
         .map(c => c.querySelector('image')).find(Boolean);

@@ -90,6 +90,32 @@ def test_truth_is_hidden_until_asked_for() -> None:
     assert "True probability" in words(app)
 
 
+def test_image_evidence_opens_from_the_address_with_its_methods() -> None:
+    app = opened("case", methods="gradients,cam", attention="0")
+    assert not app.exception
+    said = words(app)
+    assert "Integrated gradients (Sundararajan" in said
+    assert "Grad-CAM++ (Chattopadhay" in said
+    assert "Capsule side" in said
+
+
+def test_changing_the_age_moves_the_prediction_and_nonsense_is_told() -> None:
+    app = opened("case", whatif="1", attention="0")
+    assert not app.exception
+    age = next(t for t in app.text_input if t.label == "Age (years)")
+    before = next(m.value for m in app.metric if m.label.endswith("after the change"))
+    age.set_value("19" if float(age.value) > 50 else "85").run()
+    assert next(m.value for m in app.metric if m.label.endswith("after the change")) != before
+    next(t for t in app.text_input if t.label == "Age (years)").set_value("430").run()
+    assert not app.exception
+    assert "18 to 110 years" in words(app)
+
+
+def test_summary_says_the_same_probability_as_the_headline(case_page: AppTest) -> None:
+    headline = next(m.value for m in case_page.markdown if m.value.startswith("# ")).removeprefix("# ")
+    assert any(f"metastasis at {headline}" in t.value for t in case_page.text)
+
+
 def png(pixels: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")

@@ -20,10 +20,10 @@ METHODS = (integrated_gradients, sliding_occlusion, superpixel_occlusion, grad_c
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """The model replaced by a linear function of one corner of the internal map: its weights (3, S, S)."""
+    """The model replaced by a linear function of the middle of the internal map: its weights (3, S, S)."""
     weights = torch.zeros(3, 64, 64)
-    weights[MAPS.index("internal"), :16, :16] = 0.01
-    monkeypatch.setattr(Subject, "logits", lambda self, maps: (maps * weights.to(maps.device)).sum((1, 2, 3, 4)))
+    weights[MAPS.index("internal"), 24:40, 24:40] = 0.01
+    monkeypatch.setattr(Subject, "logits", lambda _, maps: (maps * weights).sum((1, 2, 3, 4)))
     return weights
 
 
@@ -34,17 +34,19 @@ def test_integrated_gradients_of_a_linear_function_are_its_terms(planted, predic
 
 
 @pytest.mark.parametrize("method", [sliding_occlusion, superpixel_occlusion])
-def test_occlusion_finds_the_planted_corner_and_nothing_else(planted, predictor, measured, method) -> None:
+@pytest.mark.usefixtures("planted")
+def test_occlusion_finds_the_planted_middle_and_nothing_else(predictor, measured, method) -> None:
     found = method(predictor, measured[0])
     strength = np.abs(found.relevance)
     internal = strength[:, MAPS.index("internal")]
-    assert internal[:, :16, :16].sum() > 0
+    assert internal[:, 24:40, 24:40].sum() > 0
     others = np.delete(strength, MAPS.index("internal"), axis=1)
     assert others.max() < 1e-6
-    assert internal[:, 40:, 40:].max() < 1e-6
+    assert internal[:, 56:, 56:].max() < 1e-6
 
 
-def test_superpixels_of_a_linear_function_sum_to_the_whole_difference(planted, predictor, measured) -> None:
+@pytest.mark.usefixtures("planted")
+def test_superpixels_of_a_linear_function_sum_to_the_whole_difference(predictor, measured) -> None:
     found = superpixel_occlusion(predictor, measured[0])
     assert float(found.relevance.sum()) == pytest.approx(found.logit - found.baseline_logit, abs=1e-4)
 

@@ -1,0 +1,83 @@
+"""Three plain sentences about a prediction, built from its numbers; nothing is generated freely."""
+
+from __future__ import annotations
+
+from model.encode import MeasuredCase
+from model.explain.shapley import ShapleyResult
+from model.predict import Prediction
+from model.schema import FIELD, Group, Value
+
+REASONS = 3
+"""Reasons told on each side, at most."""
+WORTH_TELLING = 0.1
+"""Contributions smaller than this, in logits, are no reason."""
+
+
+def summarise(prediction: Prediction, shapley: ShapleyResult, measured: MeasuredCase) -> tuple[str, str, str]:
+    """What the model says, the strongest reasons for and against, and what it was not told.
+
+    Parameters
+    ----------
+    prediction, shapley, measured : of the same case.
+    """
+    interval = prediction.interval
+    first = (
+        f"The model puts the probability of lateral node metastasis at {100 * prediction.probability:.1f} %; of the "
+        f"{interval.count} validation cases that scored nearest, {interval.positives} had it "
+        f"(95 % {100 * interval.low:.0f}–{100 * interval.high:.0f} %)."
+    )
+    order = sorted(range(len(shapley.groups)), key=lambda g: -abs(float(shapley.values[g])))
+    told = [g for g in order if shapley.present[g] and abs(float(shapley.values[g])) >= WORTH_TELLING]
+    raises = [_reason(shapley, g, measured) for g in told if shapley.values[g] > 0][:REASONS]
+    lowers = [_reason(shapley, g, measured) for g in told if shapley.values[g] < 0][:REASONS]
+    second = (
+        f"{_side('For it', raises)}; {_side('against it', lowers)}." if raises or lowers
+        else "No group of features moves the prediction noticeably."
+    )  # fmt: skip
+    return first, second, _missing(measured)
+
+
+def _side(what: str, reasons: list[str]) -> str:
+    return f"{what}: {', '.join(reasons)}" if reasons else f"{what}: nothing of note"
+
+
+def _reason(shapley: ShapleyResult, g: int, measured: MeasuredCase) -> str:
+    """Name of a group, its values, and its contribution."""
+    group = shapley.groups[g]
+    values = _values(group, measured)
+    inside = f"{values}; " if values else ""
+    return f"{group.label[0].lower()}{group.label[1:]} ({inside}{float(shapley.values[g]):+.1f} logit)"
+
+
+def _values(group: Group, measured: MeasuredCase) -> str:
+    """The group's values in words: the distance, not its share of the gland's depth where both are known."""
+    known = [n for n in group.fields if n in measured.fields]
+    if "capsule_distance_mm" in known:
+        known = ["capsule_distance_mm"]
+    return ", ".join(_value(name, measured.fields[name]) for name in known)
+
+
+def _value(name: str, value: Value) -> str:
+    field = FIELD[name]
+    if isinstance(value, bool):
+        return field.label.lower() if value else f"not {field.label.lower()}"
+    if isinstance(value, float | int):
+        if name == "capsule_distance_fraction":
+            return f"{100 * value:.0f} % of gland depth"
+        digits = 2 if not field.unit else 0 if field.unit == "years" else 1
+        return f"{field.label.lower()} {value:.{digits}f} {field.unit}".rstrip() if name.endswith(("height_mm", "width_mm")) else (
+            f"{value:.{digits}f} {field.unit}".rstrip()
+        )
+    return str(value)
+
+
+def _missing(measured: MeasuredCase) -> str:
+    absent = [FIELD[n].label for n in FIELD if FIELD[n].role == "input" and n not in measured.fields]
+    if not measured.features:
+        absent.insert(0, "outlines of nodule and gland")
+    if not measured.case.report_text.strip():
+        absent.insert(0, "report")
+    if not absent:
+        return "Nothing that the model reads is missing."
+    named = ", ".join(n if n[:2].isupper() else n[0].lower() + n[1:] for n in absent)
+    return f"Not told to the model: {named}."
