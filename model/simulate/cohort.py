@@ -43,9 +43,9 @@ _MISSING = {
 _WRONG = {"composition": 0.02, "echogenicity": 0.03, "multifocal": 0.03}
 # Readers overlook suspicious findings more often than they invent them.
 _OVERLOOKED: dict[str, tuple[object, object, float]] = {
-    "margin": ("irregular", "ill-defined", 0.16),
-    "calcification": ("micro", "none", 0.12),
-    "taller_than_wide": (True, False, 0.18),
+    "margin": ("irregular", "ill-defined", 0.22),
+    "calcification": ("micro", "none", 0.18),
+    "taller_than_wide": (True, False, 0.25),
 }
 
 

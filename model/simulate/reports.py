@@ -81,7 +81,7 @@ _OMITTED = {
     "echogenicity": 0.08, "composition": 0.12, "margin": 0.12, "calcification": 0.12, "taller_than_wide": 0.25,
     "marked_vascularity": 0.06, "thyroiditis": 0.10, "multifocal": 0.35,
 }  # fmt: skip
-_OMITTED_WHEN_ABSENT = {"suspicious_node": 0.15, "thyroiditis": 0.45, "multifocal": 0.6}
+_OMITTED_WHEN_ABSENT = {"suspicious_node": 0.08, "thyroiditis": 0.45, "multifocal": 0.6}
 _OMITTED_WHEN_PRESENT = {"suspicious_node": 0.02, "thyroiditis": 0.05, "multifocal": 0.15}
 
 
@@ -98,7 +98,7 @@ class _Writer:
         chances = _OMITTED_WHEN_PRESENT if value == "yes" else _OMITTED_WHEN_ABSENT
         if self.rng.random() < chances.get(name, _OMITTED.get(name, 0.0)):
             return None
-        if self.rng.random() < ERROR_RATE * (0.5 if name == "suspicious_node" else 1.0):
+        if self.rng.random() < ERROR_RATE * (0.3 if name == "suspicious_node" else 1.0):
             others = [v for v in _PHRASES[name] if v != value]
             return str(self.rng.choice(others))
         return value
