@@ -106,6 +106,7 @@ def _shift(measured: MeasuredCase, name: str) -> tuple[float, float] | None:
 def _cohort_curve():  # type: ignore[no-untyped-def]
     """The external cohort's observed curve; None where it cannot be fitted."""
     from model.cohort.curves import risk_curve
+    from model.cohort.scores import ScoredCases
 
     if not resources.EXTERNAL_SCORES.exists():
         return None
@@ -113,7 +114,7 @@ def _cohort_curve():  # type: ignore[no-untyped-def]
     known = table[table["capsule_distance_mm"].notna()]
     x = known["capsule_distance_mm"].to_numpy(float)
     try:
-        return risk_curve(x, known["llnm"].to_numpy(np.int64), np.linspace(0, float(np.quantile(x, 0.99)), 60))
+        return risk_curve(x, ScoredCases.from_frame(known).label, np.linspace(0, float(np.quantile(x, 0.99)), 60))
     except StatisticsError:
         return None
 

@@ -79,7 +79,7 @@ def picture(
             )
     r0, r1, c0, c1 = window or (0, rows, 0, columns)
     if capsule is not None:
-        _capsule_line(figure, capsule, c0 + 0.7 * (c1 - c0))
+        _capsule_line(figure, capsule, (r0, r1, c0, c1))
     if spacing_mm is not None:
         _scale_bar(figure, spacing_mm, (r0, r1, c0, c1))
     styled(figure, height=height)
@@ -224,16 +224,21 @@ def _colour_bar(figure: go.Figure, low: float, high: float, scale: str | list[li
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 58})
 
 
-def _capsule_line(figure: go.Figure, capsule: CapsuleDistance, right_from: float) -> None:
+def _capsule_line(figure: go.Figure, capsule: CapsuleDistance, window: Box) -> None:
     (r0, c0), (r1, c1) = capsule.nodule_point, capsule.capsule_point
     figure.add_scatter(
         x=[c0, c1], y=[r0, r1], mode="lines+markers", line={"color": CAPSULE, "width": 3},
         marker={"size": 6, "color": CAPSULE}, name="Capsule distance", hovertemplate=distance_label(capsule) + "<extra></extra>",
     )  # fmt: skip
-    left = c1 < right_from
+    # Beyond the capsule, away from the nodule, unless that is off the picture.
+    along, r_low, r_high, c_low, c_high = abs(r1 - r0) > abs(c1 - c0), *window
+    place: dict[str, object] = {"xanchor": "center", "yshift": 16 if r1 < r0 else -16}
+    if not along or not r_low + 0.12 * (r_high - r_low) < r1 < r_high - 0.12 * (r_high - r_low):
+        right = c1 > c0 if c_low + 0.3 * (c_high - c_low) < c1 < c_high - 0.3 * (c_high - c_low) else c1 < (c_low + c_high) / 2
+        place = {"xanchor": "left" if right else "right", "xshift": 8 if right else -8}
     figure.add_annotation(
-        x=c1, y=r1, text=distance_label(capsule), showarrow=False, xanchor="left" if left else "right",
-        xshift=8 if left else -8, font={"color": "#ffffff", "size": 14}, bgcolor="rgba(160,20,20,0.85)", borderpad=3,
+        x=c1, y=r1, text=distance_label(capsule), showarrow=False, font={"color": "#ffffff", "size": 14},
+        bgcolor="rgba(160,20,20,0.85)", borderpad=3, **place,
     )  # fmt: skip
 
 

@@ -25,12 +25,12 @@ def risk_bar(probability: float, interval: Interval) -> go.Figure:
     figure.add_shape(
         type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": "#d7263d", "width": 4}
     )
-    styled(figure, height=84)
+    styled(figure, height=92)
     figure.update_xaxes(
         range=[0, 1], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", fixedrange=True, showgrid=False
     )
     figure.update_yaxes(visible=False, range=[-0.8, 0.8], fixedrange=True)
-    figure.update_layout(margin={"l": 18, "r": 18, "t": 2, "b": 26})  # too low a figure for automatic margins
+    figure.update_layout(margin={"l": 18, "r": 18, "t": 2, "b": 32})  # too low a figure for automatic margins
     return figure
 
 

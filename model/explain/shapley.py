@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from model.encode import MeasuredCase, drop_groups
@@ -39,6 +40,8 @@ class ShapleyResult:
     ----------
     groups : the players, `schema.GROUPS` order.
     values : (G,) contribution of each to the calibrated logit of LLNM.
+    probability_values : (G,) contribution of each to the calibrated probability: exact values of that game, too. They sum
+        to the difference of the probabilities, and are no rescaled logits, since the curve between is not straight.
     present : whether the case has any input of the group; an absent one has value 0.
     base_logit : calibrated logit with every group missing.
     logit : calibrated logit of the case.
@@ -49,6 +52,7 @@ class ShapleyResult:
 
     groups: tuple[Group, ...]
     values: FloatArray
+    probability_values: FloatArray
     present: tuple[bool, ...]
     base_logit: float
     logit: float
@@ -56,16 +60,6 @@ class ShapleyResult:
     baseline: str
     model_rows: int
     residual: float
-
-    @property
-    def probability_values(self) -> FloatArray:
-        """(G,) the same contributions on the probability scale, summing to p − base p.
-
-        Each logit contribution is scaled by the mean slope of the logistic curve between base and case.
-        """
-        rise = self.logit - self.base_logit
-        slope = (_sigmoid(self.logit) - _sigmoid(self.base_logit)) / rise if abs(rise) > 1e-9 else 0.25
-        return np.asarray(self.values * slope)
 
     def to_shap(self) -> shap.Explanation:
         """As `shap.Explanation`, so that shap's own plots work."""
@@ -120,11 +114,13 @@ def group_shapley(predictor: Predictor, measured: MeasuredCase) -> ShapleyResult
         keep[:, group] = (coalitions >> bit & 1).bool()
     worth = predictor.calibrated(coalition_logits(predictor, inputs, keep.to(predictor.device)))
     game = worth.double().cpu().numpy()
-    values = np.zeros(len(GROUPS))
+    values, in_probability = np.zeros(len(GROUPS)), np.zeros(len(GROUPS))
     values[players] = exact_shapley(game)
+    in_probability[players] = exact_shapley(expit(game))
     return ShapleyResult(
         groups=GROUPS,
         values=values,
+        probability_values=in_probability,
         present=present,
         base_logit=float(game[0]),
         logit=float(game[-1]),
@@ -191,7 +187,3 @@ def _token_groups(config: NetConfig, words: int, device: torch.device) -> tuple[
     image = [of_map[name] for name, _, _ in config.image_tokens]
     clinical = [report] * words + [of_field[name] for name in config.fields]
     return torch.tensor(image, device=device), torch.tensor(clinical, device=device)
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
