@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pandas as pd
 import streamlit as st
 
@@ -11,6 +13,7 @@ from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
 from dashboard.parts import figure, problem
+from dashboard.report import case_report
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.summary import summarise
@@ -74,6 +77,11 @@ def main() -> None:
         for sentence in summarise(prediction, shapley, measured):
             st.text(sentence)
         evidence.shapley_section(shapley)
+    st.download_button(
+        "This case as one page (HTML)", lambda: case_report(measured, prediction, shapley, version=version("llnm-explorer")),
+        f"{case.case_id.replace(' ', '-')}.html", "text/html", icon=":material/description:",
+        help="Pictures, numbers and reasons on one page for printing; it needs nothing else.",
+    )  # fmt: skip
 
 
 def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> None:

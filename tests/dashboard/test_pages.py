@@ -171,6 +171,40 @@ def test_impossible_age_names_field_value_and_range() -> None:
     assert "18 to 110 years" in said
 
 
+def test_endless_report_is_refused_with_the_limit() -> None:
+    app = own({"own-transverse": ("a.png", sample_picture(), "image/png")}, **{"own-report": "nodule " * 14_300})
+    assert not app.exception
+    said = words(app)
+    assert "could not be used" in said
+    assert "20,000" in said or "20000" in said
+
+
+def test_report_in_another_script_is_scored_and_its_downgrade_stated() -> None:
+    app = own({"own-transverse": ("a.png", sample_picture(), "image/png")}, **{"own-report": "甲状腺右叶低回声结节,边界不清。"})
+    assert not app.exception
+    said = words(app)
+    assert "Calibrated probability" in said
+    assert "unknown to the model" in said or "not in English" in said or "Latin" in said
+
+
+@pytest.mark.parametrize("kind", ["sixteen bits", "transparent", "turned by EXIF"])
+def test_unusual_but_readable_pictures_are_scored(kind: str) -> None:
+    grey = np.asarray(Image.open(io.BytesIO(sample_picture())).convert("L"))
+    out = io.BytesIO()
+    if kind == "sixteen bits":
+        Image.fromarray(grey.astype(np.uint16) * 257).save(out, "PNG")
+    elif kind == "transparent":
+        Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 200)])).save(out, "PNG")
+    else:
+        turned = Image.fromarray(np.rot90(grey))
+        exif = turned.getexif()
+        exif[274] = 6
+        turned.save(out, "JPEG", exif=exif, quality=95)
+    app = own({"own-transverse": ("a.png", out.getvalue(), "image/png")})
+    assert not app.exception
+    assert "Calibrated probability" in words(app)
+
+
 def test_faulty_change_leaves_the_case_before_it_on_the_page() -> None:
     app = own({"own-transverse": ("a.png", sample_picture(), "image/png")}, **{"own-age_years": "50"})
     before = [m.value for m in app.markdown if m.value.startswith("# ")]

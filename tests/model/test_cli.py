@@ -46,8 +46,7 @@ def test_evaluate_without_json_is_a_table(cohort_folder: Path) -> None:
     result = llnm("evaluate", "--cohort", cohort_folder)
     assert result.exit_code == 0
     assert "auroc" in result.stdout
-    with pytest.raises(ValueError, match="Expecting"):
-        json.loads(result.stdout)
+    assert not result.stdout.lstrip().startswith("{")
 
 
 def test_predict_a_cohort_gives_a_line_a_case_and_a_table(cohort_folder: Path, tmp_path: Path) -> None:
