@@ -15,7 +15,7 @@ page = st.navigation(
     [
         st.Page(HERE / "pages" / "case.py", title="Case", icon=":material/person_search:", default=True),
         st.Page(HERE / "pages" / "cohort.py", title="Cohort", icon=":material/groups:"),
-        st.Page(HERE / "pages" / "model.py", title="Model", icon=":material/info:"),
+        st.Page(HERE / "pages" / "about.py", title="Model", icon=":material/info:"),
     ],
     position="top",
 )

@@ -9,7 +9,7 @@ from dashboard import state
 from dashboard.resources import sample_cohort
 from model.schema import FIELD, Case
 
-DEFAULT = "syn-40-00024"
+DEFAULT = "syn-40-00027"
 """The case that a newcomer sees first."""
 COLUMNS = ("case_id", "centre", "age_years", "sex", "size_mm", "side", "third", "tirads", "llnm")
 

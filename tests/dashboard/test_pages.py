@@ -272,6 +272,6 @@ def test_own_table_is_analysed_with_the_panels_it_can_fill() -> None:
 
 
 def test_model_page_says_what_it_must_not_be_used_for() -> None:
-    app = opened("model")
+    app = opened("about")
     assert not app.exception
     assert "not a medical device" in words(app)
