@@ -165,6 +165,8 @@ def coalition_logits(predictor: Predictor, inputs: NetworkInputs, keep: Tensor) 
     logits = torch.empty(len(keep), device=keep.device)
     for told in (True, False):
         rows = torch.nonzero(keep[:, report] == told)[:, 0]
+        if not len(rows):  # a case without a report has no coalition with one
+            continue
         for block in torch.split(rows, _ROWS_AT_ONCE):
             with_image = keep[block][:, image_group][:, None, :, None]
             with_clinical = keep[block][:, clinical_group]

@@ -189,7 +189,7 @@ def _airway(
     cartilage = lumen & (depth < 1.9)
     echo[cartilage] = -13.0
     period = rng.uniform(2.2, 3.2)
-    haze = np.clip(0.6 + 0.6 * _texture(rng, *echo.shape[:2], echo.shape[0] // 5, echo.shape[1] // 40), 0, 2)
+    haze = np.clip(0.6 + 0.6 * _texture(rng, len(echo), len(xs), len(echo) // 5, len(xs) // 40), 0, 2)
     for k in range(3):
         ring = np.exp(-(((depth - 2.0 - k * period * 0.6) / (0.35 + 0.25 * k)) ** 2))
         shine += (2.2 * 0.45**k * ring * facing**3 * lumen * haze).astype(np.float32)

@@ -109,7 +109,8 @@ def train_segmentation(
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    net = SegmentationNet().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = SegmentationNet().to(device)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-4)
     steps = epochs * math.ceil(len(pictures) / batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-3, total_steps=steps, pct_start=0.15)

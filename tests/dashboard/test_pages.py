@@ -150,7 +150,7 @@ def test_own_picture_is_scored_with_the_domain_warning_and_without_millimetres()
     [
         (b"no picture at all", "not"),
         (b"", "empty"),
-        (png(np.zeros((120, 160), np.uint8)), "black"),
+        (png(np.zeros((120, 160), np.uint8)), "no contrast"),
     ],
     ids=["text", "empty", "black"],
 )
@@ -229,7 +229,7 @@ def test_cohort_page_tells_rate_interval_and_the_published_mark() -> None:
     said = words(app)
     assert "2,000 of 2,000 cases" in said
     assert "95 %" in said
-    assert "below 2.5 mm" in said
+    assert "Below 2.5 mm" in said
 
 
 def test_cohort_filters_come_from_the_address() -> None:

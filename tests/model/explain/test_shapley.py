@@ -81,6 +81,16 @@ def test_contributions_sum_to_the_prediction(predictor, measured) -> None:  # ty
         assert result.to_shap().values == pytest.approx(result.values)
 
 
+def test_a_case_without_a_report_or_with_nothing_but_a_picture_is_explained(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    bare = replace(measured[0], case=replace(measured[0].case, report_text=""))
+    only_pictures = replace(bare, fields={}, case=replace(bare.case, fields={}))
+    for case in (bare, only_pictures):
+        result = group_shapley(predictor, case)
+        assert not result.present[[g.name for g in GROUPS].index("report")]
+        assert result.logit == pytest.approx(predictor.predict_measured([case])[0].logit, abs=1e-4)
+        assert abs(result.residual) < 1e-4
+
+
 def test_coalitions_equal_the_network_on_the_hidden_case(predictor, measured) -> None:  # type: ignore[no-untyped-def]
     inputs = predictor.encode([measured[0]])
     keep = torch.rand(40, len(GROUPS), generator=torch.Generator().manual_seed(1)) < 0.5

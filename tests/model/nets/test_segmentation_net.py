@@ -65,18 +65,18 @@ def test_it_knows_where_a_pixel_is():
 
 def test_it_learns_discs():
     torch.manual_seed(0)
-    net = SegmentationNet(base=6)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    net = SegmentationNet(base=8)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3)
     losses = []
-    for step in range(40):
-        x, masks = discs(8, 32, seed=step)
+    for step in range(140):
+        x, masks = discs(8, 64, seed=step)
         loss = segmentation_loss(net(x), masks.float())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
-    x, masks = discs(16, 32, seed=999)
+    x, masks = discs(16, 64, seed=999)
     with torch.inference_mode():
         score = mean_iou(net.eval()(x) > 0, masks)
     assert (score > 0.75).all(), score
