@@ -9,13 +9,14 @@ import streamlit as st
 from dashboard.parts import banner
 
 HERE = Path(__file__).resolve().parent
+# The folder must not be called "pages": Streamlit opens what lies there by itself, past this file and its mark.
 
 st.set_page_config(page_title="LLNM Explorer", page_icon=":material/neurology:", layout="wide")
 page = st.navigation(
     [
-        st.Page(HERE / "pages" / "case.py", title="Case", icon=":material/person_search:", default=True),
-        st.Page(HERE / "pages" / "cohort.py", title="Cohort", icon=":material/groups:"),
-        st.Page(HERE / "pages" / "about.py", title="Model", icon=":material/info:"),
+        st.Page(HERE / "screens" / "case.py", title="Case", icon=":material/person_search:", default=True),
+        st.Page(HERE / "screens" / "cohort.py", title="Cohort", icon=":material/groups:"),
+        st.Page(HERE / "screens" / "about.py", title="Model", icon=":material/info:"),
     ],
     position="top",
 )

@@ -76,7 +76,7 @@ def _overlay(
 
 def _told(evidence: PictureEvidence, name: str) -> str:
     """Method, baseline, cost and, where the method promises a sum, whether it holds."""
-    said = f"{evidence.method}. {evidence.model_rows:,} model calls."
+    said = f"{evidence.method}. {evidence.model_rows:,} model call{'s' if evidence.model_rows > 1 else ''}."
     if evidence.signed:
         said += f" Against: {evidence.baseline} (logit {evidence.baseline_logit:+.2f}; this case {evidence.logit:+.2f})."
     else:

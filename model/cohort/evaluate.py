@@ -17,6 +17,15 @@ PUBLISHED_EXTERNAL = {"auroc": 0.944, "accuracy": 0.847, "sensitivity": 0.768, "
 """LLNM-Net on the five external centres (Shen et al. 2025): another cohort, real patients."""
 
 
+LABELS = {
+    "auroc": "AUROC", "accuracy": "accuracy at 0.5", "sensitivity": "sensitivity at 0.5",
+    "specificity": "specificity at 0.5", "ece": "calibration error (ECE)", "brier": "Brier score",
+    "stage_auroc": "AUROC of the stages", "bayes_auroc": "AUROC of true risks",
+    "nodule_miou": "mean IoU, nodule", "gland_miou": "mean IoU, gland",
+}  # fmt: skip
+"""The figures in words."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Figures of n cases at cut-off 0.5; None where one cannot be computed.
@@ -89,7 +98,7 @@ def format_table(evaluation: Evaluation) -> str:
     n, positives = figures.pop("n"), figures.pop("positives")
     lines = [
         f"{n:,} cases, {positives:,} with the outcome ({positives / n:.1%}); rates at cut-off 0.5",
-        f"{'':<14}{'value':>8}  {'95 % interval':<17}{'published':>9}",
+        f"{'':<24}{'value':>8}  {'95 % interval':<17}{'published':>9}",
     ]
     for name, value in figures.items():
         if name.endswith("_ci"):
@@ -97,7 +106,7 @@ def format_table(evaluation: Evaluation) -> str:
         interval = figures.get(f"{name}_ci")
         shown = f"{interval[0]:.4f}–{interval[1]:.4f}" if interval else ""
         published = f"{PUBLISHED_EXTERNAL[name]:.3f}" if name in PUBLISHED_EXTERNAL else ""
-        lines.append(f"{name:<14}{value:>8.4f}  {shown:<17}{published:>9}")
+        lines.append(f"{LABELS[name]:<24}{value:>8.4f}  {shown:<17}{published:>9}")
     lines.append(
         "published: LLNM-Net, five external centres, real patients (Shen et al. 2025); not comparable in kind."
     )

@@ -46,7 +46,7 @@ def _reason(shapley: ShapleyResult, g: int, measured: MeasuredCase) -> str:
     group = shapley.groups[g]
     values = _values(group, measured)
     inside = f"{values}; " if values else ""
-    return f"{group.label[0].lower()}{group.label[1:]} ({inside}{float(shapley.values[g]):+.1f} logit)"
+    return f"{_in_sentence(group.label)} ({inside}{float(shapley.values[g]):+.1f} logit)"
 
 
 def _values(group: Group, measured: MeasuredCase) -> str:
@@ -60,15 +60,19 @@ def _values(group: Group, measured: MeasuredCase) -> str:
 def _value(name: str, value: Value) -> str:
     field = FIELD[name]
     if isinstance(value, bool):
-        return field.label.lower() if value else f"not {field.label.lower()}"
+        return f"{_in_sentence(field.label)}: {'yes' if value else 'no'}"
     if isinstance(value, float | int):
         if name == "capsule_distance_fraction":
             return f"{100 * value:.0f} % of gland depth"
         digits = 2 if not field.unit else 0 if field.unit == "years" else 1
-        return f"{field.label.lower()} {value:.{digits}f} {field.unit}".rstrip() if name.endswith(("height_mm", "width_mm")) else (
-            f"{value:.{digits}f} {field.unit}".rstrip()
-        )
+        number = f"{value:.{digits}f} {field.unit}".rstrip()
+        return f"{_in_sentence(field.label)} {number}" if name in ("height_mm", "width_mm", "echo_difference") else number
     return str(value)
+
+
+def _in_sentence(label: str) -> str:
+    """A label within a sentence: small first letter, unless it is an abbreviation."""
+    return label if label[:2].isupper() else label[0].lower() + label[1:]
 
 
 def _missing(measured: MeasuredCase) -> str:
@@ -79,5 +83,4 @@ def _missing(measured: MeasuredCase) -> str:
         absent.insert(0, "report")
     if not absent:
         return "Nothing that the model reads is missing."
-    named = ", ".join(n if n[:2].isupper() else n[0].lower() + n[1:] for n in absent)
-    return f"Not told to the model: {named}."
+    return f"Not told to the model: {', '.join(_in_sentence(n) for n in absent)}."

@@ -123,3 +123,14 @@ def test_cohort_page_fits_and_filters(page, address: str, width: int) -> None:
     page.get_by_text("Below 2.5 mm").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_text("patient's right").wait_for()
+
+
+@pytest.mark.parametrize("place", ["", "cohort", "about"])
+def test_mark_and_navigation_are_on_every_page_opened_first(browser, address: str, place: str) -> None:
+    fresh = browser.new_page()
+    fresh.goto(address + place)
+    fresh.wait_for_selector("h1")
+    fresh.get_by_text(MARK).wait_for()
+    assert fresh.get_by_role("link", name="Cohort").count() >= 1
+    assert fresh.locator("[data-testid=stSidebarNavLink]").filter(has_text=re.compile("^(app|screens)$")).count() == 0
+    fresh.close()

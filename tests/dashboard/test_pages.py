@@ -12,7 +12,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ROOT / "dashboard" / "pages"
+PAGES = ROOT / "dashboard" / "screens"
 SECONDS = 120
 
 

@@ -45,7 +45,7 @@ def test_evaluate_prints_one_object_with_the_promised_keys(cohort_folder: Path) 
 def test_evaluate_without_json_is_a_table(cohort_folder: Path) -> None:
     result = llnm("evaluate", "--cohort", cohort_folder)
     assert result.exit_code == 0
-    assert "auroc" in result.stdout
+    assert "AUROC" in result.stdout
     assert not result.stdout.lstrip().startswith("{")
 
 

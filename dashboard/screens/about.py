@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.parts import problem
-from model.cohort.evaluate import PUBLISHED_EXTERNAL
+from model.cohort.evaluate import LABELS, PUBLISHED_EXTERNAL
 from model.errors import CheckpointError
 from model.train.checkpoint import SHIPPED
 
@@ -60,7 +60,7 @@ def _figures(external: dict[str, object]) -> pd.DataFrame:
         interval = external.get(f"{name}_ci")
         rows.append(
             {
-                "figure": name,
+                "figure": LABELS[name],
                 "value": f"{value:.3f}",
                 "95 % interval": f"{interval[0]:.3f}–{interval[1]:.3f}" if isinstance(interval, list) else "",
                 "published (real patients)": f"{PUBLISHED_EXTERNAL[name]:.3f}" if name in PUBLISHED_EXTERNAL else "",
