@@ -10,7 +10,7 @@ import streamlit as st
 
 from model.errors import ProblemError
 
-MARK = "Sample data and model training: synthetic · research and teaching only · not a medical device"
+MARK = "Trained on synthetic data · research and teaching only · not a medical device"
 
 # A constant of ours, no user text: Streamlit has no fixed bar of its own.
 _MARK_STYLE = """

@@ -101,6 +101,48 @@ def test_another_word_gives_another_map(page, address: str) -> None:
     assert "word=" in page.url
 
 
+def test_outline_by_hand_replaces_the_network_s_and_can_be_undone(page, address: str) -> None:
+    page.goto(address + "?attention=0")
+    settled(page)
+    page.get_by_text("Knowing nothing").first.wait_for()
+    before = risk(page)
+    page.get_by_text("Outline by hand").first.click()
+    page.get_by_text("Draw on this view").first.click()
+    plot = page.locator("[class*=st-key-lasso-]").first
+    plot.scroll_into_view_if_needed()
+    settled(page)
+    box = plot.locator(".nsewdrag").bounding_box()
+    x, y, r = box["x"] + 0.5 * box["width"], box["y"] + 0.45 * box["height"], 0.09 * box["height"]
+    page.mouse.move(x + r, y)
+    page.mouse.down()
+    for dx, dy in ((0.7, 0.7), (0, 1), (-0.7, 0.7), (-1, 0), (-0.7, -0.7), (0, -1), (0.7, -0.7), (1, 0)):
+        page.mouse.move(x + r * dx, y + r * dy, steps=4)
+    page.mouse.up()
+    page.locator("button:enabled", has_text="Use as nodule").click()
+    page.get_by_text("nodule: by hand").first.wait_for()
+    settled(page)
+    assert risk(page) != before
+    page.get_by_role("button", name="Undo").first.click()
+    page.get_by_text("nodule: by hand").first.wait_for(state="detached")
+    settled(page)
+    assert risk(page) == before
+
+
+def test_click_on_a_region_shows_what_it_reads(page, address: str) -> None:
+    page.goto(address)
+    settled(page)
+    page.get_by_text("Knowing nothing").first.wait_for()
+    page.get_by_text("Picture → words").click()
+    page.get_by_text("What the region in row 3, column 3").wait_for()
+    page.locator("[class*=st-key-region-]").first.scroll_into_view_if_needed()
+    settled(page)
+    discs = page.locator("[class*=st-key-region-] .scatterlayer .points path.point")
+    spots = [b for b in (d.bounding_box() for d in discs.all()) if b and 10 < b["width"] < 24]
+    assert len(spots) >= 16
+    page.mouse.click(spots[0]["x"] + spots[0]["width"] / 2, spots[0]["y"] + spots[0]["height"] / 2)
+    page.get_by_text("What the region in row 1, column 1").wait_for()
+
+
 def test_address_of_a_case_can_be_sent_to_a_colleague(page, browser, address: str) -> None:
     page.goto(address + "?case=syn-40-00003")
     settled(page)
