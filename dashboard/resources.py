@@ -6,9 +6,12 @@ Everything heavy is imported where it is first needed, so that a page opens befo
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
@@ -102,6 +105,26 @@ def attention(key: str, model: str, _measured: MeasuredCase) -> CrossAttention:
     from model.explain.attention import cross_attention
 
     return cross_attention(predictor(), _measured)
+
+
+@dataclass(frozen=True)
+class SampleSpace:
+    """The sample cases as the model sees them: measured, their embeddings (n, W) and calibrated probabilities."""
+
+    measured: list[MeasuredCase]
+    embeddings: npt.NDArray[np.float32]
+    probabilities: list[float]
+
+
+@st.cache_resource(max_entries=2, show_spinner="Placing the sample cases …")
+def sample_space(model: str) -> SampleSpace:
+    """Every sample case in the model's own space, computed once for a model."""
+    from model.explain.similar import embeddings
+
+    cohort = sample_cohort()
+    cases = predictor().measure(cohort.case(c) for c in cohort.case_ids)
+    probabilities = [p.probability for p in predictor().predict_measured(cases)]
+    return SampleSpace(cases, embeddings(predictor(), cases), probabilities)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Moving the nodule …")

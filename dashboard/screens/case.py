@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import evidence, outline, picker, pixels, upload, whatif
+from dashboard.case import evidence, outline, picker, pixels, similar, upload, whatif
 from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
@@ -71,6 +71,12 @@ def main() -> None:
         whatif.section(key, model, measured)
     else:
         state.write(whatif=None)
+    st.subheader("Similar cases")
+    if st.toggle("Find the sample cases that the model finds alike", value=state.read("similar") == "1", key="similar-on"):
+        state.write(similar="1")
+        similar.section(model, measured)
+    else:
+        state.write(similar=None)
     details(measured)
     with why:  # last, since it takes longest
         shapley = resources.shapley(key, model, measured)

@@ -143,6 +143,27 @@ def test_click_on_a_region_shows_what_it_reads(page, address: str) -> None:
     page.get_by_text("What the region in row 1, column 1").wait_for()
 
 
+def test_a_similar_case_opens_from_its_picture(page, address: str) -> None:
+    page.goto(address + "?similar=1&attention=0")
+    settled(page)
+    page.get_by_text("fields differ").first.wait_for()
+    heads = page.locator("p:has-text('·')").filter(has_text=re.compile(r"^syn-40-\d+ · (no )?LLNM$"))
+    named = heads.first.inner_text().split(" ")[0]
+    page.get_by_role("link", name="Open this case").first.click()
+    page.get_by_text(f"Case {int(named[-5:]) + 1} of 40").wait_for()
+
+
+def test_report_of_the_case_holds_its_number(page, address: str) -> None:
+    page.goto(address + "?attention=0")
+    settled(page)
+    page.get_by_text("Knowing nothing").first.wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="This case as one page").click()
+    text = Path(download.value.path()).read_text("utf-8")
+    assert risk(page) in text
+    assert "not a medical device" in text
+
+
 def test_address_of_a_case_can_be_sent_to_a_colleague(page, browser, address: str) -> None:
     page.goto(address + "?case=syn-40-00003")
     settled(page)

@@ -1,0 +1,63 @@
+"""Similar cases on the Case page: the nearest samples in the model's own space, with their outcome and what differs."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import resources
+from dashboard.figures.case_image import picture
+from dashboard.figures.style import percent
+from dashboard.parts import figure
+from model.encode import MeasuredCase
+from model.explain.similar import Difference, differences, embeddings, nearest
+from model.schema import FIELD, Value
+
+SHOWN = 3
+
+
+def section(model: str, measured: MeasuredCase) -> None:
+    """The nearest samples side by side; the case itself is left out."""
+    space = resources.sample_space(model)
+    query = embeddings(resources.predictor(), [measured])[0]
+    found = [
+        (i, likeness) for i, likeness in nearest(query, space.embeddings, SHOWN + 1)
+        if space.measured[i].case.case_id != measured.case.case_id
+    ][:SHOWN]  # fmt: skip
+    st.caption(
+        f"The nearest of {len(space.measured)} synthetic sample cases, by the cosine of what the model's last layer holds of them. "
+        "Alike for the model, not necessarily for a doctor."
+    )
+    for column, (i, likeness) in zip(st.columns(SHOWN), found, strict=False):
+        with column:
+            _neighbour(measured, space.measured[i], space.probabilities[i], likeness)
+
+
+def _neighbour(here: MeasuredCase, there: MeasuredCase, probability: float, likeness: float) -> None:
+    case = there.case
+    view = next(iter(there.features), next(iter(case.images)))
+    image, found = case.images[view], there.segmentations[view]
+    outcome = {True: "LLNM", False: "no LLNM"}.get(case.labels.get("llnm"), "outcome unknown")  # type: ignore[call-overload]
+    st.markdown(f"**{case.case_id}** · {outcome}")
+    figure(
+        picture(image.pixels, spacing_mm=image.pixel_spacing_mm, nodule=found.nodule, gland=found.gland, height=240),
+        f"Predicted {percent(probability, 1)}; likeness {likeness:.2f}. {view.capitalize()} view.", key=f"similar-{case.case_id}",
+    )  # fmt: skip
+    st.page_link("screens/case.py", label="Open this case", query_params={"case": case.case_id}, icon=":material/open_in_new:")
+    rows = [_row(d) for d in differences(here, there)]
+    with st.expander(f"{len(rows)} fields differ"):
+        st.dataframe(pd.DataFrame(rows, columns=["field", "this case", "that case"]), hide_index=True)
+
+
+def _row(difference: Difference) -> dict[str, str]:
+    field = FIELD[difference.name]
+
+    def word(value: Value | None) -> str:
+        if value is None:
+            return "not given"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:.2f} {field.unit}".rstrip() if isinstance(value, float) else str(value)
+
+    label = field.label
+    return {"field": label, "this case": word(difference.here), "that case": word(difference.there)}
