@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import streamlit as st
 
 from dashboard import state
 from dashboard.figures.case_attention import region_table, shaded_report, token_bars, token_table
 from dashboard.figures.case_image import picture, window_of, with_regions
-from dashboard.figures.case_shapley import shapley_table, waterfall
+from dashboard.figures.case_shapley import agreement_bars, agreement_table, shapley_table, waterfall
 from dashboard.parts import figure
 from model.encode import MeasuredCase
 from model.explain.attention import CrossAttention, Heads, Layers, paint
 from model.explain.shapley import ShapleyResult
+from model.explain.truth import agreement
 from model.schema import MAPS, MapName, View
 
 MAP_LABELS: dict[MapName, str] = {"location": "Location", "internal": "Internal morphology", "margin": "Margin"}
@@ -33,6 +35,19 @@ def shapley_section(result: ShapleyResult) -> None:
         key="shapley",
         data=shapley_table(result),
     )
+
+
+def truth_section(result: ShapleyResult, row: pd.Series, reference: pd.DataFrame) -> None:
+    """The Shapley values beside the true contributions of a simulated case."""
+    found = agreement(result, row, reference)
+    table = agreement_table(result, found)
+    figure(
+        agreement_bars(table),
+        f"Rank agreement with the truth: Spearman's ρ = {found.rank_correlation:.2f} over {len(table)} groups (1: same order). "
+        "True contributions are those of the risk equation, from their mean over the sample cases. What the model was not told, "
+        "it cannot explain.",
+        key="agreement", data=table,
+    )  # fmt: skip
 
 
 @st.fragment

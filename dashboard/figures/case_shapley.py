@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import LOWERS, MUTED, RAISES, styled
+from dashboard.figures.style import LOWERS, MUTED, OBSERVED, RAISES, REFERENCE, styled
 from model.explain.shapley import ShapleyResult
+from model.explain.truth import Agreement
 
 
 def shapley_table(result: ShapleyResult) -> pd.DataFrame:
@@ -24,6 +25,29 @@ def shapley_table(result: ShapleyResult) -> pd.DataFrame:
     )
     order = np.lexsort((-table["logit"].abs(), ~table["given"]))
     return table.iloc[order].reset_index(drop=True)
+
+
+def agreement_table(result: ShapleyResult, found: Agreement) -> pd.DataFrame:
+    """One row a group, largest true contribution first: group, true, explained (both in logits)."""
+    table = pd.DataFrame({"group": [g.label for g in result.groups], "true": found.true, "explained": found.explained})
+    order = table["true"].abs().sort_values(ascending=False).index
+    return table.reindex(order).reset_index(drop=True)
+
+
+def agreement_bars(table: pd.DataFrame) -> go.Figure:
+    """True contribution and Shapley value of each group, side by side."""
+    figure = go.Figure()
+    for column, name, colour in (("true", "True, simulated", REFERENCE), ("explained", "Shapley value", OBSERVED)):
+        figure.add_bar(
+            x=table[column], y=table["group"], orientation="h", name=name, marker={"color": colour},
+            hovertemplate=f"%{{y}}, {name.lower()}: %{{x:+.2f}} logit<extra></extra>",
+        )  # fmt: skip
+    styled(figure, height=90 + 34 * len(table), legend=True)
+    figure.update_layout(barmode="group", bargap=0.3, bargroupgap=0.05, margin={"t": 40})
+    figure.update_xaxes(title="contribution to the logit of LLNM", fixedrange=True)
+    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
+    figure.add_vline(x=0, line={"color": MUTED, "width": 1})
+    return figure
 
 
 def waterfall(result: ShapleyResult, *, scale: str = "probability") -> go.Figure:

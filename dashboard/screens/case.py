@@ -50,7 +50,7 @@ def main() -> None:
         if outline.take_back(case.case_id):
             st.button("Go on with the outlines before that", type="primary")
         st.stop()
-    answer(shown, measured, prediction)
+    revealed = answer(shown, measured, prediction)
     pictures(shown, measured)
     st.subheader("Why: contribution of each feature group (SHAP)")
     why = st.container()
@@ -83,6 +83,9 @@ def main() -> None:
         for sentence in summarise(prediction, shapley, measured):
             st.text(sentence)
         evidence.shapley_section(shapley)
+        if revealed:
+            known = resources.sample_truth()
+            evidence.truth_section(shapley, known.loc[case.case_id], known)
     st.download_button(
         "This case as one page (HTML)", lambda: case_report(measured, prediction, shapley, version=version("llnm-explorer")),
         f"{case.case_id.replace(' ', '-')}.html", "text/html", icon=":material/description:",
@@ -90,9 +93,10 @@ def main() -> None:
     )  # fmt: skip
 
 
-def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> None:
-    """The number with its uncertainty, what must be known beside it, stages and TI-RADS."""
+def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:
+    """The number with its uncertainty, what must be known beside it, stages and TI-RADS; whether the truth was revealed."""
     st.divider()
+    revealed = False
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.markdown("Calibrated probability of lateral lymph node metastasis (LLNM)")
@@ -111,7 +115,7 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> None:
             if not notice.startswith("Outside the model's domain"):
                 st.info(notice, icon=":material/info:")
         if case.provenance == "synthetic" and case.labels:
-            truth(case)
+            revealed = truth(case)
     with right:
         distance = min(
             (f.capsule for f in measured.features.values()), key=lambda c: c.fraction if c.distance is None else c.distance,
@@ -124,6 +128,7 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> None:
             stage_bars(prediction.stage_probabilities),
             "1: at most 5 nodes, all under 2 mm; 3: any node over 30 mm; 2: otherwise.", key="stages",
         )  # fmt: skip
+    return revealed
 
 
 def comparator(case: Case) -> None:
@@ -138,10 +143,10 @@ def comparator(case: Case) -> None:
     st.caption(f"{said}. {len(result.suspicious)} of 5 suspicious{found}{missing}.")
 
 
-def truth(case: Case) -> None:
-    """What the simulation knows, for teaching; hidden until asked for."""
+def truth(case: Case) -> bool:
+    """What the simulation knows, for teaching; hidden until asked for. Whether it was."""
     if not st.toggle("Reveal the simulated truth", key=f"truth-{case.case_id}"):
-        return
+        return False
     row = resources.sample_truth().loc[case.case_id]
     outcome = "LLNM" if bool(row["llnm"]) else "no LLNM"
     stage = f", stage {int(row['stage'])}" if pd.notna(row["stage"]) else ""
@@ -154,6 +159,7 @@ def truth(case: Case) -> None:
         truth_bars(table), "The causes as simulated (model.simulate.risk): what a perfect explanation would find.",
         key="truth", data=table,
     )  # fmt: skip
+    return True
 
 
 @st.fragment

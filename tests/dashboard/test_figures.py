@@ -14,12 +14,13 @@ from PIL import Image
 from dashboard.figures.case_attention import LINE_CHARACTERS, region_table, shaded_report, token_bars, token_table
 from dashboard.figures.case_image import outlines, picture, polygon_mask, window_of, with_regions
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
-from dashboard.figures.case_shapley import shapley_table, waterfall
+from dashboard.figures.case_shapley import agreement_bars, agreement_table, shapley_table, waterfall
 from dashboard.figures.lobe_map import lobe_map, position_table
 from dashboard.figures.risk_curve import curve_table, distance_curve
 from model.cohort.curves import risk_by_bins
 from model.cohort.position import risk_by_position
 from model.explain.shapley import group_shapley
+from model.explain.truth import Agreement
 from model.features.cpdt import capsule_distance
 from model.predict import Interval
 
@@ -199,3 +200,13 @@ def test_distance_curve_draws_each_bin_with_its_count(scored: pd.DataFrame) -> N
 
 def test_figures_are_plain_json(scored: pd.DataFrame) -> None:
     json.loads(lobe_map(risk_by_position(scored)).to_json())
+
+
+def test_agreement_puts_truth_and_explanation_side_by_side_largest_truth_first(predictor, measured) -> None:
+    result = group_shapley(predictor, measured[0])
+    true = np.linspace(-2, 1, len(result.groups))
+    table = agreement_table(result, Agreement(true, np.asarray(result.values), 0.5))
+    assert table["true"].abs().is_monotonic_decreasing
+    bars = agreement_bars(table)
+    assert list(bars.data[0].x) == table["true"].tolist()
+    assert list(bars.data[1].x) == table["explained"].tolist()

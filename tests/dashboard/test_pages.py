@@ -88,6 +88,7 @@ def test_truth_is_hidden_until_asked_for() -> None:
     next(t for t in app.toggle if t.label == "Reveal the simulated truth").set_value(True).run()
     assert not app.exception
     assert "True probability" in words(app)
+    assert "Rank agreement with the truth" in words(app)
 
 
 def test_image_evidence_opens_from_the_address_with_its_methods() -> None:
