@@ -27,7 +27,8 @@ def test_circle_in_circle(offset: float, angle: float, dr: float, dc: float) -> 
         disc(r, c, 70), disc(r + offset * np.sin(angle), c + offset * np.cos(angle), 15), (1.0, 1.0)
     )
     assert found.distance == pytest.approx(55 - offset, abs=0.75)
-    assert found.gland_depth == pytest.approx(70, abs=0.75)
+    # The deepest pixel may lie √½ from the true centre, where that is a corner of four.
+    assert found.gland_depth == pytest.approx(70, abs=1)
     assert np.hypot(*np.subtract(found.capsule_point, (r, c))) == pytest.approx(70, abs=1)
 
 
