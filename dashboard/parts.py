@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from dashboard import state
 from model.errors import ProblemError
 
 MARK = "Trained on synthetic data · research and teaching only · not a medical device"
@@ -60,6 +61,13 @@ def figure(
         icon=":material/download:", help="The numbers behind this figure, as CSV",
     )  # fmt: skip
     return event
+
+
+def asked(label: str, name: str) -> bool:
+    """A switch for what is only computed on request; its state stands in the address bar under `name`."""
+    on = st.toggle(label, value=state.read(name) == "1", key=f"{name}-on")
+    state.write(**{name: "1" if on else None})
+    return on
 
 
 def problem(error: ProblemError) -> None:

@@ -5,23 +5,21 @@ Everything a person wrote is escaped. Pictures are part of the page; there is no
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dashboard.figures.case_image import distance_label, outlines
+from dashboard.figures.case_image import distance_label, grey_image, outlines, png_uri
 from dashboard.figures.case_prediction import basis
-from dashboard.figures.style import CAPSULE, GLAND, LOWERS, NODULE, RAISES, percent
+from dashboard.figures.style import CAPSULE, GLAND, LOWERS, NODULE, RAISES, percent, words
 from dashboard.parts import MARK
 from model.encode import MeasuredCase
 from model.explain.shapley import ShapleyResult
 from model.explain.summary import summarise
 from model.features.tirads import kwak
 from model.predict import Prediction
-from model.schema import FIELD, FIELDS, View
+from model.schema import FIELDS, View
 
 ENLARGED = 2
 """Pictures are drawn at twice their size, so that outlines are thin."""
@@ -52,8 +50,7 @@ def case_report(measured: MeasuredCase, prediction: Prediction, shapley: Shapley
     summary = "".join(f"<p>{escape(s)}</p>" for s in summarise(prediction, shapley, measured))
     pictures = "".join(_figure(measured, view) for view in case.images)
     stages = ", ".join(f"stage {i + 1}: {percent(p)}" for i, p in enumerate(prediction.stage_probabilities))
-    points = kwak(case.fields)
-    tirads = case.fields.get("tirads") or points.category or f"{points.low}–{points.high}"
+    tirads = case.fields.get("tirads") or kwak(case.fields).label
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>LLNM Explorer: {escape(case.case_id)}</title><style>{_STYLE}</style></head><body>
@@ -79,8 +76,7 @@ def _figure(measured: MeasuredCase, view: View) -> str:
     """A view with its outlines and the capsule-distance line, and what they mean."""
     image, found, features = measured.case.images[view], measured.segmentations[view], measured.features.get(view)
     rows, columns = image.pixels.shape
-    grey = Image.fromarray((255 * np.clip(image.pixels, 0, 1) + 0.5).astype(np.uint8))
-    drawn = grey.convert("RGB").resize((ENLARGED * columns, ENLARGED * rows), Image.Resampling.BICUBIC)
+    drawn = grey_image(image.pixels).convert("RGB").resize((ENLARGED * columns, ENLARGED * rows), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(drawn)
     for mask, colour in ((found.gland, GLAND), (found.nodule, NODULE)):
         for line in outlines(mask):
@@ -89,11 +85,8 @@ def _figure(measured: MeasuredCase, view: View) -> str:
     if features is not None:
         pen.line([_place(*features.capsule.nodule_point), _place(*features.capsule.capsule_point)], fill=CAPSULE, width=4)
         told = f"capsule distance {distance_label(features.capsule)} (red)"
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG", optimize=True)
-    source = base64.b64encode(buffer.getvalue()).decode()
-    words = f"{view.capitalize()} view: {told}; nodule yellow, gland blue."
-    return f'<figure><img alt="{words}" src="data:image/png;base64,{source}"><figcaption>{words}</figcaption></figure>'
+    caption = f"{view.capitalize()} view: {told}; nodule yellow, gland blue."
+    return f'<figure><img alt="{caption}" src="{png_uri(drawn)}"><figcaption>{caption}</figcaption></figure>'
 
 
 def _place(row: float, column: float) -> tuple[float, float]:
@@ -118,12 +111,9 @@ def _fields(measured: MeasuredCase) -> str:
     for field in FIELDS:
         if not field.is_token or field.name not in measured.fields:
             continue
-        value = measured.fields[field.name]
-        number = f"{value:.2f}" if isinstance(value, float) else str(value)
-        shown = ("yes" if value else "no") if isinstance(value, bool) else number
         origin = "given" if field.name in measured.case.fields else "measured"
         rows += (
-            f'<tr><td>{escape(FIELD[field.name].label)}</td><td class="number">{escape(shown)} {escape(field.unit)}</td>'
+            f'<tr><td>{escape(field.label)}</td><td class="number">{escape(words(field, measured.fields[field.name]))}</td>'
             f"<td>{origin}</td></tr>"
         )
     return f"<table>{rows}</table>"

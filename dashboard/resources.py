@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
-from model.errors import ProblemError
+from model.errors import ProblemError, StatisticsError
 
 if TYPE_CHECKING:
+    from model.cohort.curves import RiskCurve
     from model.encode import MeasuredCase
     from model.explain.attention import CrossAttention
     from model.explain.counterfactual import Crossing, DistanceCurve
@@ -34,11 +35,8 @@ EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
 
 @st.cache_resource(show_spinner="Loading the model …")
 def _load_predictor() -> Predictor:
-    import torch
-
     from model.predict import Predictor
 
-    torch.set_num_threads(max(1, (torch.get_num_threads())))
     return Predictor.load()
 
 
@@ -73,6 +71,23 @@ def sample_truth() -> pd.DataFrame:
 def external_scores() -> pd.DataFrame:
     """The scored external cohort."""
     return pd.read_parquet(EXTERNAL_SCORES)
+
+
+@st.cache_data(show_spinner=False)
+def external_curve() -> RiskCurve | None:
+    """Observed risk of the external cohort over capsule distance; None where it cannot be fitted."""
+    from model.cohort.curves import risk_curve
+    from model.cohort.scores import ScoredCases
+
+    if not EXTERNAL_SCORES.exists():
+        return None
+    table = external_scores()
+    known = table[table["capsule_distance_mm"].notna()]
+    x = known["capsule_distance_mm"].to_numpy(float)
+    try:
+        return risk_curve(x, ScoredCases.from_frame(known).label, np.linspace(0, float(np.quantile(x, 0.99)), 60))
+    except StatisticsError:
+        return None
 
 
 def case_key(case: Case) -> str:

@@ -6,13 +6,18 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from tqdm import tqdm
 
 from model.errors import CaseError, ProblemError
+from model.train.settings import Settings
+
+if TYPE_CHECKING:
+    from model.predict import Predictor
 
 app = typer.Typer(
     help="LLNM Explorer. Research and teaching only; not a medical device.",
@@ -92,15 +97,16 @@ def train(
     cohort: Annotated[Path, typer.Argument(help="Cohort folder with labels and masks.")],
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint; an unfinished run in it is gone on with.")],
     external: Annotated[Path | None, typer.Option(help="Held-out cohort, evaluated for the card.")] = None,
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 2025,
-    epochs: Annotated[int, typer.Option(help="At most; training stops early.")] = 10,
-    segmentation_cases: Annotated[int, typer.Option(help="Cases that train the segmentation network.")] = 10_000,
-    segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.")] = 6,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = Settings.seed,
+    epochs: Annotated[int, typer.Option(help="At most; training stops early.")] = Settings.epochs,
+    segmentation_cases: Annotated[
+        int, typer.Option(help="Cases that train the segmentation network.")
+    ] = Settings.segmentation_cases,
+    segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.")] = Settings.segmentation_epochs,
     name: Annotated[str, typer.Option(help="Name on the card.")] = "llnm-compact",
     device: DeviceOption = None,
 ) -> None:
     """Train a model: segmentation, LLNM-Net, calibration; resumable, CPU or CUDA."""
-    from model.train.loop import Settings
     from model.train.loop import train as run
 
     settings = Settings(
@@ -134,14 +140,10 @@ def evaluate(
         else:
             from model.evaluate import evaluate_cohort
             from model.ingest.cases import read_cohort
-            from model.predict import Predictor
 
             assert cohort is not None
-            bars = _Bars()
             result = evaluate_cohort(
-                _load(Predictor, checkpoint, device),
-                read_cohort(cohort),
-                progress=lambda done, total: bars("cases", done, total),
+                _predictor(checkpoint, device), read_cohort(cohort), progress=partial(_Bars(), "cases")
             )
         typer.echo(json.dumps(result.to_dict()) if as_json else format_table(result))
 
@@ -156,15 +158,11 @@ def predict(
     """Calibrated probability, interval, stages and measurements: one JSON line a case."""
     from model.evaluate import score_cohort, write_scored
     from model.ingest.cases import read_cases, read_cohort
-    from model.predict import Predictor
 
     with _told():
-        predictor = _load(Predictor, checkpoint, device)
+        predictor = _predictor(checkpoint, device)
         if out is not None:
-            bars = _Bars()
-            scored = score_cohort(
-                predictor, read_cohort(cases), progress=lambda done, total: bars("cases", done, total)
-            )
+            scored = score_cohort(predictor, read_cohort(cases), progress=partial(_Bars(), "cases"))
             write_scored(scored, out)
             typer.echo(f"{len(scored):,} scored cases in {out}.")
             return
@@ -199,5 +197,8 @@ def serve(
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 
 
-def _load(kind: type, checkpoint: Path | None, device: str | None):  # type: ignore[no-untyped-def]
-    return kind.load(device=device) if checkpoint is None else kind.load(checkpoint, device)  # type: ignore[attr-defined]
+def _predictor(checkpoint: Path | None, device: str | None) -> Predictor:
+    """The model to predict with: the shipped one, or another folder's."""
+    from model.predict import Predictor
+
+    return Predictor.load(device=device) if checkpoint is None else Predictor.load(checkpoint, device)

@@ -18,6 +18,7 @@ from model.encode import MeasuredCase
 from model.errors import CaseError
 from model.ingest.cases import Cohort
 from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.ingest.parts import TARGETS
 from model.predict import Prediction, Predictor
 from model.schema import LABELS, VIEWS
 from model.simulate.cohort import TRUTH_NAME, read_truth
@@ -58,7 +59,7 @@ def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> E
     if truth_file.exists():
         truth = read_truth(cohort.root).set_index("case_id").loc[labelled["case_id"], "probability"].to_numpy()
         extra["bayes_auroc"] = auroc(truth, label).value
-    for target in ("nodule", "gland"):
+    for target in TARGETS:
         overlap = scored[f"{target}_iou"].dropna()
         if len(overlap):
             extra[f"{target}_miou"] = float(overlap.mean())
@@ -98,7 +99,7 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         **{f.name: case.case.labels.get(f.name) for f in LABELS},
     }
     truth = cohort.true_masks(case.case.case_id)
-    for target in ("nodule", "gland"):
+    for target in TARGETS:
         overlaps = [
             _overlap(getattr(case.segmentations[view], target), true)
             for view in VIEWS

@@ -27,6 +27,12 @@ from model.train.checkpoint import SHIPPED, Checkpoint, load_checkpoint
 NEIGHBOURS = 200
 """Validation cases with the nearest score, from which the interval of a probability is taken."""
 
+OUT_OF_DOMAIN = (
+    "Outside the model's domain: it was trained on synthetic pictures only, this case is not one of them. "
+    "The number demonstrates the method and says nothing about a patient."
+)
+"""The notice that must stand beside the number of such a case."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -186,10 +192,7 @@ class Predictor:
         """What a reader must know beside the number: domain, outlines, missing inputs."""
         case, result = measured.case, []
         if case.provenance != "synthetic" and self.checkpoint.card.get("training_data") == "synthetic":
-            result.append(
-                "Outside the model's domain: it was trained on synthetic pictures only, this case is not one of them. "
-                "The number demonstrates the method and says nothing about a patient."
-            )
+            result.append(OUT_OF_DOMAIN)
         for view, found in measured.segmentations.items():
             if not found.found:
                 what = "nodule" if not found.nodule.any() else "gland"

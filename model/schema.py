@@ -68,6 +68,11 @@ class Field:
         """Whether the model is given this field."""
         return self.role in ("input", "measured")
 
+    @property
+    def label_with_unit(self) -> str:
+        """What people read where the value stands without its unit: "Age (years)"."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
     def allowed(self) -> str:
         """What the field allows, in words: for messages, forms and documentation."""
         if self.kind == "number":

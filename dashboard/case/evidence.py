@@ -8,17 +8,17 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import state
+from dashboard.case.maps import MAP_LABELS, map_picture
 from dashboard.figures.case_attention import region_table, shaded_report, token_bars, token_table
-from dashboard.figures.case_image import picture, window_of, with_regions
+from dashboard.figures.case_image import with_regions
 from dashboard.figures.case_shapley import agreement_bars, agreement_table, shapley_table, waterfall
 from dashboard.parts import figure
 from model.encode import MeasuredCase
-from model.explain.attention import CrossAttention, Heads, Layers, paint
+from model.explain.attention import CrossAttention, Heads, Layers
 from model.explain.shapley import ShapleyResult
 from model.explain.truth import agreement
 from model.schema import MAPS, MapName, View
 
-MAP_LABELS: dict[MapName, str] = {"location": "Location", "internal": "Internal morphology", "margin": "Margin"}
 WAYS = {"words": "Word → picture", "regions": "Picture → words", "rollout": "All layers"}
 HEIGHT = 400
 
@@ -191,12 +191,7 @@ def _choose_region(measured: MeasuredCase, view: View, map_name: MapName, grid: 
     for key in keys:
         st.session_state.setdefault(key, grid // 2)
     row, column = (int(st.session_state[key]) for key in keys)
-    image, features = measured.case.images[view], measured.features[view]
-    box = features.location_box if map_name == "location" else features.crop_box
-    drawn = picture(
-        image.pixels, nodule=measured.segmentations[view].nodule, spacing_mm=image.pixel_spacing_mm,
-        window=window_of(box, image.pixels.shape), height=HEIGHT,
-    )  # fmt: skip
+    drawn, box = map_picture(measured, view, map_name, height=HEIGHT), measured.features[view].box(map_name)
     figure(
         with_regions(drawn, box, grid, map_name, (row, column)),
         "Click a disc to choose a region of the map, or choose its row and column.",
@@ -210,13 +205,7 @@ def _choose_region(measured: MeasuredCase, view: View, map_name: MapName, grid: 
 def _heat(
     measured: MeasuredCase, view: View, map_name: MapName, weights: npt.NDArray[np.float32], title: str, caption: str
 ) -> None:
-    image, features = measured.case.images[view], measured.features[view]
-    box = features.location_box if map_name == "location" else features.crop_box
-    drawn = picture(
-        image.pixels, nodule=measured.segmentations[view].nodule, spacing_mm=image.pixel_spacing_mm,
-        heat=paint(weights, box, (image.pixels.shape[0], image.pixels.shape[1])), heat_title=title,
-        window=window_of(box, image.pixels.shape), height=HEIGHT + 58,
-    )  # fmt: skip
+    drawn = map_picture(measured, view, map_name, height=HEIGHT + 58, weights=weights, title=title)
     figure(drawn, caption, key="attention-picture", data=region_table(map_name, weights))
 
 

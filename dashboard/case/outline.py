@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 
@@ -12,10 +12,10 @@ from dashboard.figures.case_image import picture, polygon_mask, with_grid
 from dashboard.parts import figure, problem
 from model.errors import ProblemError
 from model.ingest.images import decode_mask
+from model.ingest.parts import TARGETS, Target
 from model.schema import Case, Mask, View, ViewImage
 from model.segment import Segmentation
 
-Target = Literal["nodule", "gland"]
 SMALLEST = 30
 """Pixels; a smaller outline is a slip of the hand."""
 
@@ -82,7 +82,7 @@ def editor(case: Case, view: View, image: ViewImage, found: Segmentation) -> Non
     """
     steps = _steps(case.case_id)
     target: Target = st.radio(  # type: ignore[assignment]
-        "What to outline", ["nodule", "gland"], horizontal=True, key=f"target-{case.case_id}-{view}",
+        "What to outline", TARGETS, horizontal=True, key=f"target-{case.case_id}-{view}",
         format_func=str.capitalize,
     )  # fmt: skip
     shown = with_grid(picture(image.pixels, nodule=found.nodule, gland=found.gland, height=420), image.pixels.shape)

@@ -63,5 +63,5 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """Column heads with units, outcome in words."""
     shown = table.copy()
     shown["llnm"] = shown["llnm"].map({True: "LLNM", False: "no LLNM"})
-    heads = {n: FIELD[n].label + (f" ({FIELD[n].unit})" if FIELD[n].unit else "") for n in COLUMNS}
+    heads = {n: FIELD[n].label_with_unit for n in COLUMNS}
     return shown.rename(columns={**heads, "llnm": "Outcome"})

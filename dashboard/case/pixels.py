@@ -6,12 +6,10 @@ import numpy as np
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case.evidence import MAP_LABELS
+from dashboard.case.maps import MAP_LABELS, map_picture
 from dashboard.figures.case_evidence import share_bars, share_table
-from dashboard.figures.case_image import picture, window_of
 from dashboard.parts import figure
 from model.encode import MeasuredCase
-from model.explain.attention import paint
 from model.explain.evidence import PictureEvidence, shares
 from model.schema import MAPS, MapName, View
 
@@ -61,15 +59,11 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
 def _overlay(
     measured: MeasuredCase, evidence: PictureEvidence, name: str, view: View, map_name: MapName, opacity: float
 ) -> None:
-    image, features = measured.case.images[view], measured.features[view]
-    box = features.location_box if map_name == "location" else features.crop_box
     relevance = evidence.of(view, map_name)
     full = float(np.quantile(np.abs(evidence.relevance), STRONGEST))
-    shape = (image.pixels.shape[0], image.pixels.shape[1])
-    drawn = picture(
-        image.pixels, nodule=measured.segmentations[view].nodule, spacing_mm=image.pixel_spacing_mm,
-        heat=paint(relevance / full if full > 0 else relevance, box, shape, signed=True), signed_opacity=opacity,
-        heat_title="lowers ← relevance → raises", window=window_of(box, shape), height=400,
+    drawn = map_picture(
+        measured, view, map_name, height=400, weights=relevance / full if full > 0 else relevance,
+        title="lowers ← relevance → raises", signed_opacity=opacity,
     )  # fmt: skip
     figure(drawn, _told(evidence, METHODS[name]), key=f"evidence-{name}")
 

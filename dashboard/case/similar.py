@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import resources
 from dashboard.figures.case_image import picture
-from dashboard.figures.style import percent
+from dashboard.figures.style import percent, words
 from dashboard.parts import figure
 from model.encode import MeasuredCase
 from model.explain.similar import Difference, differences, embeddings, nearest
@@ -52,12 +52,7 @@ def _neighbour(here: MeasuredCase, there: MeasuredCase, probability: float, like
 def _row(difference: Difference) -> dict[str, str]:
     field = FIELD[difference.name]
 
-    def word(value: Value | None) -> str:
-        if value is None:
-            return "not given"
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return f"{value:.2f} {field.unit}".rstrip() if isinstance(value, float) else str(value)
+    def told(value: Value | None) -> str:
+        return "not given" if value is None else words(field, value)
 
-    label = field.label
-    return {"field": label, "this case": word(difference.here), "that case": word(difference.there)}
+    return {"field": field.label, "this case": told(difference.here), "that case": told(difference.there)}

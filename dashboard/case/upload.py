@@ -104,7 +104,7 @@ def read(
 
 def _entry(column: st.delta_generator.DeltaGenerator, field: Field) -> object:
     """A widget that accepts anything for numbers, so that nonsense gets the schema's own message."""
-    label = field.label + (f" ({field.unit})" if field.unit else "")
+    label = field.label_with_unit
     key = f"own-{field.name}"
     if field.kind == "number":
         return column.text_input(label, key=key, help=f"{field.help} Allowed: {field.allowed()}.", persist_state="session")

@@ -7,11 +7,11 @@ import streamlit as st
 
 from dashboard import resources
 from dashboard.figures.case_whatif import distance_table, individual_curve
-from dashboard.figures.style import percent
+from dashboard.figures.style import percent, words
 from dashboard.parts import figure, problem
 from model.encode import MeasuredCase
-from model.errors import ProblemError, StatisticsError
-from model.explain.counterfactual import Change, Crossing, changed, moved, nearest_view
+from model.errors import ProblemError
+from model.explain.counterfactual import Change, Crossing, away_from_capsule, changed, moved_away, nearest_view
 from model.schema import FIELD, FIELDS, Field, Value, category_values, parse
 
 INPUTS = [f for f in FIELDS if f.role == "input"]
@@ -34,23 +34,21 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
                 except ProblemError as error:
                     faults.append(error)
         report = st.text_area("Report, to be shortened or rewritten", measured.case.report_text, key=f"if-report-{name}")
-        shift = _shift(measured, name)
+        towards_mm = _shift(measured, name)
     for error in faults:
         problem(error)
     if faults:
         return
     view = nearest_view(measured)
-    other = measured
-    if view is not None and shift:
-        other = moved(measured, view, *shift)
+    other = moved_away(measured, view, -towards_mm) if view is not None and towards_mm else measured
     given = {n: v for n, v in values.items() if v != measured.fields.get(n)}
     other = changed(other, given, report)
     with right:
-        _answer(measured, other, given, report, bool(shift))
+        _answer(measured, other, given, report, bool(towards_mm))
         if view is not None:
             curve = resources.distance_curve(key, model, measured)
             figure(
-                individual_curve(curve, _cohort_curve(), THRESHOLD),
+                individual_curve(curve, resources.external_curve(), THRESHOLD),
                 f"The nodule of the {view} view slid along its line to the capsule, all else held; red: as it is. Dotted: observed "
                 "in the synthetic external cohort. The distance is the shortest over the views.",
                 key="if-distance", data=distance_table(curve),
@@ -77,7 +75,7 @@ def _answer(
 
 def _entry(column: st.delta_generator.DeltaGenerator, field: Field, measured: MeasuredCase, name: str) -> object:
     """A widget holding the case's value."""
-    label = field.label + (f" ({field.unit})" if field.unit else "")
+    label = field.label_with_unit
     key, value = f"if-{field.name}-{name}", measured.fields.get(field.name)
     if field.kind == "number":
         return column.text_input(label, "" if value is None else f"{float(value):g}", key=key, help=f"Allowed: {field.allowed()}.")
@@ -86,37 +84,17 @@ def _entry(column: st.delta_generator.DeltaGenerator, field: Field, measured: Me
     return column.selectbox(label, options, index=options.index(shown), key=key, format_func=lambda v: v or "not given")
 
 
-def _shift(measured: MeasuredCase, name: str) -> tuple[float, float] | None:
-    """(down, right) in pixels along the nodule's line to the capsule; None where it stays."""
+def _shift(measured: MeasuredCase, name: str) -> float:
+    """How far to move the nodule towards the capsule, in mm; 0 where it cannot be moved."""
     view = nearest_view(measured)
     if view is None:
-        return None
-    capsule, spacing = measured.features[view].capsule, measured.case.images[view].pixel_spacing_mm
-    line = np.subtract(capsule.capsule_point, capsule.nodule_point)
-    if spacing is None or float(np.hypot(*line)) < 1:
-        return None
-    length = float(np.hypot(*(line * spacing)))
-    mm = st.slider(
-        "Move the nodule towards the capsule (mm; below 0: away)", -5.0, round(length, 1), 0.0, 0.1, key=f"if-shift-{name}"
-    )
-    return None if mm == 0 else (float(line[0] * mm / length), float(line[1] * mm / length))
-
-
-@st.cache_data(show_spinner=False)
-def _cohort_curve():  # type: ignore[no-untyped-def]
-    """The external cohort's observed curve; None where it cannot be fitted."""
-    from model.cohort.curves import risk_curve
-    from model.cohort.scores import ScoredCases
-
-    if not resources.EXTERNAL_SCORES.exists():
-        return None
-    table = resources.external_scores()
-    known = table[table["capsule_distance_mm"].notna()]
-    x = known["capsule_distance_mm"].to_numpy(float)
-    try:
-        return risk_curve(x, ScoredCases.from_frame(known).label, np.linspace(0, float(np.quantile(x, 0.99)), 60))
-    except StatisticsError:
-        return None
+        return 0.0
+    (line, touches), spacing = away_from_capsule(measured, view), measured.case.images[view].pixel_spacing_mm
+    if spacing is None or touches:
+        return 0.0
+    length = round(float(np.hypot(*(line * spacing))), 1)
+    label = "Move the nodule towards the capsule (mm; below 0: away)"
+    return float(st.slider(label, -5.0, length, 0.0, 0.1, key=f"if-shift-{name}"))
 
 
 def _told(found: Crossing | None) -> str:
@@ -133,10 +111,4 @@ def _told(found: Crossing | None) -> str:
 
 def _change(change: Change) -> str:
     field = FIELD[change.name]
-
-    def word(value: Value | None) -> str:
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return f"{value:.1f} {field.unit}" if isinstance(value, float) else str(value)
-
-    return f"{field.label} {word(change.before)} → {word(change.after)}"
+    return f"{field.label} {words(field, change.before, 1)} → {words(field, change.after, 1)}"

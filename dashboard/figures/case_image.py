@@ -173,7 +173,12 @@ def distance_label(capsule: CapsuleDistance) -> str:
 
 def data_uri(pixels: GrayImage) -> str:
     """A grey picture as PNG in a data address."""
-    return _uri(Image.fromarray(_bytes(pixels)))
+    return png_uri(grey_image(pixels))
+
+
+def grey_image(pixels: GrayImage) -> Image.Image:
+    """Pixels of 0…1 as an 8-bit picture."""
+    return Image.fromarray(_bytes(pixels))
 
 
 def _heated_uri(pixels: GrayImage, heat: npt.NDArray[np.float32]) -> str:
@@ -196,14 +201,15 @@ def _blended_uri(
     steps = sample_colorscale(scale, np.linspace(0, 1, 256).tolist())
     colours = np.array([[float(v) for v in c[4:-1].split(",")] for c in steps]) / 255
     laid = colours[(255 * level).astype(int)]
-    return _uri(Image.fromarray(_bytes((1 - share[..., None]) * pixels[..., None] + share[..., None] * laid)))
+    return png_uri(Image.fromarray(_bytes((1 - share[..., None]) * pixels[..., None] + share[..., None] * laid)))
 
 
 def _bytes(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     return np.asarray(255 * np.clip(values, 0, 1) + 0.5).astype(np.uint8)
 
 
-def _uri(image: Image.Image) -> str:
+def png_uri(image: Image.Image) -> str:
+    """A picture as PNG in a data address."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=6)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

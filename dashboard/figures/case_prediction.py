@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import LOWERS, MUTED, RAISES, RISK, percent, styled
+from dashboard.figures.style import LOWERS, MARKED, MUTED, OBSERVED, RAISES, RISK, percent, styled
 from model.predict import Interval, Prediction
 
 
@@ -23,7 +23,7 @@ def risk_bar(probability: float, interval: Interval) -> go.Figure:
         fillcolor="rgba(255,255,255,0.30)",
     )  # fmt: skip
     figure.add_shape(
-        type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": "#d7263d", "width": 4}
+        type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": MARKED, "width": 4}
     )
     styled(figure, height=92)
     figure.update_xaxes(
@@ -59,7 +59,7 @@ def stage_bars(probabilities: tuple[float, float, float]) -> go.Figure:
     names = ["1 low", "2 medium", "3 high"]
     figure = go.Figure(
         go.Bar(
-            x=list(probabilities), y=names, orientation="h", marker={"color": "#1f6f8b"},
+            x=list(probabilities), y=names, orientation="h", marker={"color": OBSERVED},
             text=[percent(p) for p in probabilities], textposition="outside", cliponaxis=False,
             hovertemplate="stage %{y}: %{x:.1%}<extra></extra>",
         )

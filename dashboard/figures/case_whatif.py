@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import MUTED, OBSERVED, PREDICTED, styled
+from dashboard.figures.style import MARKED, MUTED, OBSERVED, PREDICTED, styled
 from model.cohort.curves import RiskCurve
 from model.explain.counterfactual import DistanceCurve
 
@@ -33,7 +33,7 @@ def individual_curve(curve: DistanceCurve, cohort: RiskCurve | None, threshold: 
     )  # fmt: skip
     figure.add_scatter(
         x=[scale * curve.distance[curve.here]], y=[curve.probability[curve.here]], mode="markers", name="As it is",
-        marker={"size": 13, "color": "#d7263d", "symbol": "diamond"}, hovertemplate="as it is: %{y:.1%}<extra></extra>",
+        marker={"size": 13, "color": MARKED, "symbol": "diamond"}, hovertemplate="as it is: %{y:.1%}<extra></extra>",
     )  # fmt: skip
     figure.add_hline(y=threshold, line={"color": MUTED, "width": 1.5, "dash": "dash"})
     styled(figure, height=330, legend=True)

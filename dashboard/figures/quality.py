@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from dashboard.figures.style import MUTED, OBSERVED, styled
+from dashboard.figures.style import MARKED, MUTED, OBSERVED, styled
 from model.cohort.calibration import CalibrationBin
 from model.cohort.discrimination import OperatingPoint, RocCurve
 
@@ -44,7 +44,7 @@ def roc(curve: RocCurve, point: OperatingPoint) -> go.Figure:
     )  # fmt: skip
     figure.add_scatter(
         x=[1 - point.specificity.value], y=[point.sensitivity.value], mode="markers",
-        marker={"size": 12, "color": "#d7263d", "symbol": "x"}, name=f"cut-off {point.cutoff:g}",
+        marker={"size": 12, "color": MARKED, "symbol": "x"}, name=f"cut-off {point.cutoff:g}",
         hovertemplate=f"cut-off {point.cutoff:g}<extra></extra>",
     )  # fmt: skip
     styled(figure, height=360)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from model.schema import Field, Value
+
 RISK = "Cividis"
 """Risk, always from 0 to 1."""
 
@@ -11,6 +13,8 @@ RAISES, LOWERS = "#c4601a", "#2a6ca8"
 """What raises the risk (orange) and what lowers it (blue)."""
 
 OBSERVED, PREDICTED, REFERENCE = "#1f6f8b", "#b5651d", "#8a8f94"
+MARKED = "#d7263d"
+"""The one case or point that a figure is about."""
 NODULE, GLAND, CAPSULE = "#ffb000", "#56b4e9", "#ff5d5d"
 SUBGROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f94")
 HEAT = "Inferno"
@@ -38,6 +42,13 @@ def styled(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure
     figure.update_xaxes(gridcolor=MUTED, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=MUTED, zeroline=False, automargin=True)
     return figure
+
+
+def words(field: Field, value: Value, digits: int = 2) -> str:
+    """A field's value as text, a number with its unit."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.{digits}f} {field.unit}".rstrip() if isinstance(value, float) else str(value)
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -12,13 +12,13 @@ from dashboard.case import evidence, outline, picker, pixels, similar, upload, w
 from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
-from dashboard.parts import figure, problem
+from dashboard.parts import asked, figure, problem
 from dashboard.report import case_report
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.summary import summarise
 from model.features.tirads import kwak
-from model.predict import Prediction
+from model.predict import OUT_OF_DOMAIN, Prediction
 from model.schema import FIELDS, VIEWS, Case, View
 
 SOURCES = ("Sample case", "Your own case")
@@ -66,17 +66,11 @@ def main() -> None:
     else:
         state.write(methods=None)
     st.subheader("What if")
-    if st.toggle("Change the case and see the prediction move", value=state.read("whatif") == "1", key="whatif-on"):
-        state.write(whatif="1")
+    if asked("Change the case and see the prediction move", "whatif"):
         whatif.section(key, model, measured)
-    else:
-        state.write(whatif=None)
     st.subheader("Similar cases")
-    if st.toggle("Find the sample cases that the model finds alike", value=state.read("similar") == "1", key="similar-on"):
-        state.write(similar="1")
+    if asked("Find the sample cases that the model finds alike", "similar"):
         similar.section(model, measured)
-    else:
-        state.write(similar=None)
     details(measured)
     with why:  # last, since it takes longest
         shapley = resources.shapley(key, model, measured)
@@ -101,9 +95,8 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:
     with left:
         st.markdown("Calibrated probability of lateral lymph node metastasis (LLNM)")
         st.markdown(f"# {percent(prediction.probability, 1)}")
-        for notice in prediction.notices:
-            if notice.startswith("Outside the model's domain"):
-                st.warning(notice, icon=":material/warning:")
+        if OUT_OF_DOMAIN in prediction.notices:
+            st.warning(OUT_OF_DOMAIN, icon=":material/warning:")
         figure(
             risk_bar(prediction.probability, prediction.interval),
             f"{basis(prediction.interval)} (box; red: this case). The validation cases are synthetic.",
@@ -112,7 +105,7 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:
             alt=f"Risk from 0 to 100 %: this case at {percent(prediction.probability, 1)}. {basis(prediction.interval)}.",
         )
         for notice in prediction.notices:
-            if not notice.startswith("Outside the model's domain"):
+            if notice != OUT_OF_DOMAIN:
                 st.info(notice, icon=":material/info:")
         if case.provenance == "synthetic" and case.labels:
             revealed = truth(case)
@@ -135,11 +128,10 @@ def comparator(case: Case) -> None:
     """Kwak TI-RADS as reported, or counted from the findings; never given to the model."""
     result = kwak(case.fields)
     reported = case.fields.get("tirads")
-    counted = result.category or f"{result.low}–{result.high}"
-    st.metric("Kwak TI-RADS (comparator, not given to the model)", str(reported or counted))
+    st.metric("Kwak TI-RADS (comparator, not given to the model)", str(reported or result.label))
     found = f": {', '.join(result.suspicious)}" if result.suspicious else ""
     missing = f"; {len(result.missing)} findings not given" if result.missing else ""
-    said = f"As reported; counted from the findings: {counted}" if reported else "Counted from the findings"
+    said = f"As reported; counted from the findings: {result.label}" if reported else "Counted from the findings"
     st.caption(f"{said}. {len(result.suspicious)} of 5 suspicious{found}{missing}.")
 
 

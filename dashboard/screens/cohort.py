@@ -21,7 +21,7 @@ from dashboard.figures.risk_curve import (
     subgroup_curves,
 )
 from dashboard.figures.style import percent
-from dashboard.parts import figure, missing, problem
+from dashboard.parts import asked, figure, missing, problem
 from model.cohort.calibration import calibration_bins
 from model.cohort.curves import RiskCurve, risk_by_bins, risk_curve, value_at_level
 from model.cohort.discrimination import operating_point, roc_curve, wilson
@@ -124,8 +124,7 @@ def _filtered(table: pd.DataFrame) -> pd.DataFrame:
                 continue
             start = getattr(now, name) or (low, high)
             start = (int(max(low, min(start[0], high))), int(min(high, max(start[1], low))))
-            label = f"{FIELD[column].label} ({FIELD[column].unit})"
-            picked_range = columns[i % 4].slider(label, low, high, start, key=f"filter-{name}")
+            picked_range = columns[i % 4].slider(FIELD[column].label_with_unit, low, high, start, key=f"filter-{name}")
             chosen[name] = None if picked_range == (low, high) else picked_range
     filters = state.Filters(**chosen)  # type: ignore[arg-type]
     state.write_filters(filters)
@@ -244,10 +243,8 @@ def position_section(part: pd.DataFrame) -> None:
 def quality_section(part: pd.DataFrame) -> None:
     """Discrimination and calibration of the predictions; computed when asked for."""
     st.subheader("How good are the predictions?")
-    if not st.toggle("Show model quality", value=state.read("quality") == "1", key="quality-on"):
-        state.write(quality=None)
+    if not asked("Show model quality", "quality"):
         return
-    state.write(quality="1")
     scores = ScoredCases.from_arrays(part["probability"].to_numpy(), part["llnm"].to_numpy())
     with st.spinner("Resampling for the intervals …"):
         result = evaluate(scores)

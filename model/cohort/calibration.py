@@ -8,7 +8,7 @@ import numpy as np
 import statsmodels.api as sm
 
 from model.cohort.discrimination import Estimate, Rate, wilson
-from model.cohort.scores import FloatArray, ScoredCases
+from model.cohort.scores import FloatArray, IntArray, ScoredCases
 from model.errors import StatisticsError
 
 BINS = 10
@@ -24,7 +24,7 @@ class CalibrationBin:
 
 def calibration_bins(scores: ScoredCases) -> tuple[CalibrationBin, ...]:
     """The bins that hold any case, from low to high."""
-    which = np.minimum((scores.probability * BINS).astype(int), BINS - 1)
+    which = _bin_numbers(scores.probability)
     return tuple(
         CalibrationBin(
             float(scores.probability[which == b].mean()),
@@ -37,9 +37,14 @@ def calibration_bins(scores: ScoredCases) -> tuple[CalibrationBin, ...]:
 
 def expected_calibration_error(probability: FloatArray, label: FloatArray) -> float:
     """Mean |observed − predicted| over ten bins of equal width, weighted by their counts (Guo et al. 2017)."""
-    which = np.minimum((probability * BINS).astype(int), BINS - 1)
+    which = _bin_numbers(probability)
     gap = np.bincount(which, weights=label - probability, minlength=BINS)
     return float(np.abs(gap).sum() / len(label))
+
+
+def _bin_numbers(probability: FloatArray) -> IntArray:
+    """Which of the bins of equal width each probability falls into; 1 into the last."""
+    return np.minimum((probability * BINS).astype(np.int64), BINS - 1)
 
 
 def brier(probability: FloatArray, label: FloatArray) -> float:

@@ -49,10 +49,10 @@ class DistanceCurve:
 
 @dataclass(frozen=True)
 class Change:
-    """One field another way: name, value as it is (None: missing) and value as it would be."""
+    """One field another way: name, value as it is and value as it would be."""
 
     name: str
-    before: Value | None
+    before: Value
     after: Value
 
 
@@ -118,6 +118,34 @@ def moved(measured: MeasuredCase, view: View, down_px: float, right_px: float) -
     )
 
 
+def away_from_capsule(measured: MeasuredCase, view: View) -> tuple[FloatArray, bool]:
+    """(down, right) in pixels from the capsule to the nodule on their shortest line, and whether the nodule touches it.
+
+    Where it touches there is no such line: it is then the one from the place of contact to the nodule's middle.
+    """
+    capsule = measured.features[view].capsule
+    line = np.subtract(capsule.nodule_point, capsule.capsule_point)
+    touches = float(np.hypot(*line)) < 1
+    if touches:
+        line = np.subtract(ndimage.center_of_mass(measured.segmentations[view].nodule), capsule.nodule_point)
+    return line, touches
+
+
+def moved_away(measured: MeasuredCase, view: View, mm: float) -> MeasuredCase:
+    """The case with its nodule moved from the capsule (below 0: towards it) by a distance.
+
+    Raises
+    ------
+    ValueError
+        If the view has no pixel spacing.
+    """
+    spacing = measured.case.images[view].pixel_spacing_mm
+    if spacing is None:
+        raise ValueError(f"the {view} view has no pixel spacing")
+    line, _ = away_from_capsule(measured, view)
+    return moved(measured, view, *(line * mm / (float(np.hypot(*(line * spacing))) or 1.0)))
+
+
 def distance_curve(predictor: Predictor, measured: MeasuredCase, view: View) -> DistanceCurve:
     """Slide the nodule of one view along its line to the capsule, out to it and as far again inwards, and predict.
 
@@ -129,18 +157,15 @@ def distance_curve(predictor: Predictor, measured: MeasuredCase, view: View) -> 
     KeyError
         If the view was not measured.
     """
-    capsule = measured.features[view].capsule
-    step = np.subtract(capsule.capsule_point, capsule.nodule_point)
-    length = float(np.hypot(*step))
-    if length < 1:  # it touches: inwards is away from the capsule, towards the nodule's own middle
-        middle = ndimage.center_of_mass(measured.segmentations[view].nodule)
-        step = np.subtract(capsule.nodule_point, middle)
-        length = float(np.hypot(*step)) or 1.0
-        shares = np.linspace(0, -1.5, STEPS)
+    line, touches = away_from_capsule(measured, view)
+    if touches:
+        shares = np.linspace(0, 1.5, STEPS)
     else:
-        inwards = max(1.0, 30 / length)  # at least 30 pixels, so that a nodule near the capsule is moved well away
-        shares = np.concatenate([np.linspace(1, 0, STEPS // 2, endpoint=False), [0], np.linspace(0, -inwards, STEPS // 2 + 1)[1:]])
-    cases = [measured if s == 0 else moved(measured, view, *(s * step)) for s in shares]
+        # Inwards at least 30 pixels, so that a nodule near the capsule is moved well away.
+        inwards = max(1.0, 30 / float(np.hypot(*line)))
+        half = STEPS // 2
+        shares = np.concatenate([np.linspace(-1, 0, half, endpoint=False), [0], np.linspace(0, inwards, half + 1)[1:]])
+    cases = [measured if s == 0 else moved(measured, view, *(s * line)) for s in shares]
     unit = "mm" if all(c.features[view].capsule.distance is not None for c in cases) else ""
     name = "capsule_distance_mm" if unit else "capsule_distance_fraction"
     distance = np.array([float(c.fields[name]) for c in cases])
@@ -201,14 +226,7 @@ def _applied(measured: MeasuredCase, change: Change) -> MeasuredCase:
         return changed(measured, {change.name: change.after})
     view = nearest_view(measured)
     assert view is not None  # `_single_changes` offers the distance only where there is one
-    capsule, spacing = measured.features[view].capsule, measured.case.images[view].pixel_spacing_mm
-    assert spacing is not None
-    line = np.subtract(capsule.nodule_point, capsule.capsule_point)  # away from the capsule
-    if float(np.hypot(*line)) < 1:
-        line = np.subtract(ndimage.center_of_mass(measured.segmentations[view].nodule), capsule.nodule_point)
-    length_mm = float(np.hypot(*(line * spacing))) or 1.0
-    further = float(change.after) - float(capsule.distance or 0.0)
-    return moved(measured, view, *(line * further / length_mm))
+    return moved_away(measured, view, float(change.after) - float(measured.features[view].capsule.distance or 0.0))
 
 
 def _single_changes(measured: MeasuredCase) -> list[tuple[Change, float]]:

@@ -6,12 +6,12 @@ back on the original picture.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from model.encode import MeasuredCase
@@ -70,12 +70,14 @@ class Subject:
 
     Parameters
     ----------
-    inputs : one case (B = 1) on the predictor's device.
+    case_id : the case.
+    inputs : its inputs alone (B = 1) on the predictor's device.
     views : views that were read, and `at`, their places.
     maps : (V, 3, S, S) of those views; `baseline` likewise.
     """
 
     predictor: Predictor
+    case_id: str
     inputs: NetworkInputs
     views: tuple[View, ...]
     at: list[int]
@@ -92,7 +94,7 @@ class Subject:
         maps = inputs.maps[0, at].clone()
         levels = torch.tensor([BASELINE_GREY[name] for name in MAPS], device=maps.device)
         baseline = torch.where(maps > 0, levels[None, :, None, None], 0.0)  # the black around a nodule stays black
-        return cls(predictor, inputs, tuple(VIEWS[v] for v in at), at, maps, baseline)
+        return cls(predictor, measured.case.case_id, inputs, tuple(VIEWS[v] for v in at), at, maps, baseline)
 
     def logits(self, maps: Tensor) -> Tensor:
         """Calibrated logits (n,) of the case with other maps (n, V, 3, S, S); keeps gradients, leaves no hook."""
@@ -101,6 +103,38 @@ class Subject:
         rows = self.inputs.rows(torch.zeros(len(maps), dtype=torch.long, device=maps.device))
         output = self.predictor.net(replace(rows, maps=full))
         return self.predictor.calibrated(output.logit)
+
+    @torch.no_grad()
+    def ends(self) -> tuple[float, float]:
+        """Calibrated logit of the case, and with the baseline's pixels."""
+        logit, base = (float(end) for end in self.logits(torch.stack([self.maps, self.baseline])))
+        return logit, base
+
+    def against_baseline(
+        self, method: str, relevance: Tensor, ends: tuple[float, float], *, model_rows: int, residual: float = math.nan
+    ) -> PictureEvidence:
+        """The result of a method that compares with the baseline.
+
+        Parameters
+        ----------
+        relevance : (V, 3, S, S).
+        ends : from `ends`.
+        model_rows : cases that the network was run on, the two ends among them.
+        residual : as in `PictureEvidence`.
+        """
+        logit, base = ends
+        return PictureEvidence(
+            case_id=self.case_id,
+            method=method,
+            baseline=BASELINE_WORDS,
+            views=self.views,
+            relevance=np.asarray(relevance.detach().cpu().numpy(), dtype=np.float32),
+            signed=True,
+            logit=logit,
+            baseline_logit=base,
+            model_rows=model_rows,
+            residual=residual,
+        )
 
 
 @dataclass(frozen=True)
@@ -128,19 +162,18 @@ def shares(evidence: PictureEvidence, measured: MeasuredCase, view: View) -> Sha
     shape = (image.pixels.shape[0], image.pixels.shape[1])
     total = np.zeros(shape, np.float64)
     for name in MAPS:
-        box = features.location_box if name == "location" else features.crop_box
         part = np.abs(evidence.of(view, name))
-        laid = np.nan_to_num(paint(part, box, shape, smooth=False).astype(np.float64))
+        laid = np.nan_to_num(paint(part, features.box(name), shape, smooth=False).astype(np.float64))
         if laid.sum() > 0:  # a small box magnifies nothing: each map keeps its own sum
             total += laid * (float(part.sum()) / laid.sum())
     if total.sum() <= 0:
         return None
     row, column = features.capsule.nodule_point
     spacing = image.pixel_spacing_mm
-    away = np.ones(shape, bool)
-    away[int(np.clip(round(row), 0, shape[0] - 1)), int(np.clip(round(column), 0, shape[1] - 1))] = False
+    step_row, step_column = spacing or (1.0, 1.0)
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
     reach = CAPSULE_SIDE_MM if spacing is not None else 0.25 * max(features.height_px, features.width_px)
-    near = ndimage.distance_transform_edt(away, sampling=spacing or (1.0, 1.0)) <= reach
+    near = np.hypot((rows - round(row)) * step_row, (columns - round(column)) * step_column) <= reach
     whole = float(total.sum())
     side = float(total[found.nodule & near].sum()) / whole
     nodule = float(total[found.nodule].sum()) / whole - side

@@ -50,7 +50,7 @@ def grad_cam_plus_plus(predictor: Predictor, measured: MeasuredCase) -> PictureE
     size = subject.maps.shape[-1]
     cam = F.interpolate(cam, size=(size, size), mode="bilinear", align_corners=False)
     return PictureEvidence(
-        case_id=measured.case.case_id,
+        case_id=subject.case_id,
         method="Grad-CAM++ (Chattopadhay et al. 2018)",
         baseline="none",
         views=subject.views,

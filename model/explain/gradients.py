@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from captum.attr import IntegratedGradients
 
 from model.encode import MeasuredCase
-from model.explain.evidence import BASELINE_WORDS, PictureEvidence, Subject
+from model.explain.evidence import PictureEvidence, Subject
 from model.predict import Predictor
 
 COMPLETE_WITHIN = 0.01
@@ -27,25 +25,13 @@ def integrated_gradients(predictor: Predictor, measured: MeasuredCase) -> Pictur
     subject = Subject.of(predictor, measured)
     method = IntegratedGradients(subject.logits)
     maps, baseline = subject.maps[None], subject.baseline[None]
-    with torch.no_grad():
-        ends = subject.logits(torch.cat([maps, baseline]))
-    logit, base = float(ends[0]), float(ends[1])
-    rows = 2
+    logit, base = ends = subject.ends()
+    rows = len(ends)
     for steps in _STEPS:
         relevance = method.attribute(maps, baselines=baseline, n_steps=steps, internal_batch_size=_AT_ONCE)
         rows += steps
         residual = logit - base - float(relevance.sum())
         if abs(residual) <= COMPLETE_WITHIN * max(abs(logit - base), 0.01):
             break
-    return PictureEvidence(
-        case_id=measured.case.case_id,
-        method="Integrated gradients (Sundararajan et al. 2017)",
-        baseline=BASELINE_WORDS,
-        views=subject.views,
-        relevance=np.asarray(relevance[0].detach().cpu().numpy(), dtype=np.float32),
-        signed=True,
-        logit=logit,
-        baseline_logit=base,
-        model_rows=rows,
-        residual=residual,
-    )
+    name = "Integrated gradients (Sundararajan et al. 2017)"
+    return subject.against_baseline(name, relevance[0], ends, model_rows=rows, residual=residual)

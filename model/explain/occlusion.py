@@ -10,7 +10,7 @@ from captum.attr import FeatureAblation, Occlusion
 from skimage.segmentation import slic
 
 from model.encode import MeasuredCase
-from model.explain.evidence import BASELINE_WORDS, PictureEvidence, Subject
+from model.explain.evidence import PictureEvidence, Subject
 from model.predict import Predictor
 from model.schema import MAPS
 
@@ -19,6 +19,7 @@ SIDE_SHARE, STRIDE_SHARE = 4, 8
 SUPERPIXELS = 20
 """Superpixels of a map."""
 _AT_ONCE = 32
+_BESIDE = 3  # cases run beside those with something blanked: Captum's own start, and the two ends
 
 
 @torch.inference_mode()
@@ -40,8 +41,9 @@ def sliding_occlusion(predictor: Predictor, measured: MeasuredCase) -> PictureEv
         baselines=subject.baseline[None],
         perturbations_per_eval=_AT_ONCE,
     )
-    rows = 1 + len(subject.views) * len(MAPS) * (math.ceil((size - side) / stride) + 1) ** 2
-    return _result(subject, measured, relevance[0], "Sliding occlusion (Zeiler and Fergus 2014)", rows)
+    squares = len(subject.views) * len(MAPS) * (math.ceil((size - side) / stride) + 1) ** 2
+    name = "Sliding occlusion (Zeiler and Fergus 2014)"
+    return subject.against_baseline(name, relevance[0], subject.ends(), model_rows=squares + _BESIDE)
 
 
 @torch.inference_mode()
@@ -67,22 +69,5 @@ def superpixel_occlusion(predictor: Predictor, measured: MeasuredCase) -> Pictur
         subject.maps[None], baselines=subject.baseline[None], feature_mask=mask[None], perturbations_per_eval=_AT_ONCE
     )
     pixels = torch.bincount(mask.flatten(), minlength=count)[mask]
-    return _result(subject, measured, fall[0] / pixels, "Superpixel occlusion (SLIC, Achanta et al. 2012)", 1 + count)
-
-
-def _result(
-    subject: Subject, measured: MeasuredCase, relevance: torch.Tensor, method: str, rows: int
-) -> PictureEvidence:
-    ends = subject.logits(torch.stack([subject.maps, subject.baseline]))
-    return PictureEvidence(
-        case_id=measured.case.case_id,
-        method=method,
-        baseline=BASELINE_WORDS,
-        views=subject.views,
-        relevance=np.asarray(relevance.cpu().numpy(), dtype=np.float32),
-        signed=True,
-        logit=float(ends[0]),
-        baseline_logit=float(ends[1]),
-        model_rows=rows + 2,
-        residual=math.nan,
-    )
+    name = "Superpixel occlusion (SLIC, Achanta et al. 2012)"
+    return subject.against_baseline(name, fall[0] / pixels, subject.ends(), model_rows=count + _BESIDE)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from model.errors import CaseError
 from model.features.cpdt import CapsuleDistance, location_and_distance
-from model.schema import GrayImage, Mask, ViewImage
+from model.schema import GrayImage, MapName, Mask, ViewImage
 
 FloatImage = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]
@@ -48,6 +48,10 @@ class ViewFeatures:
     echo_difference: float
     location_box: Box
     crop_box: Box
+
+    def box(self, map_name: MapName) -> Box:
+        """What a map shows of the picture."""
+        return self.location_box if map_name == "location" else self.crop_box
 
 
 def extract_view(view: ViewImage, *, map_size: int = 64) -> ViewFeatures:

@@ -40,6 +40,11 @@ class TiradsResult:
     suspicious: tuple[str, ...]
     missing: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """The category, or the range that missing findings leave open."""
+        return self.category or f"{self.low}–{self.high}"
+
 
 def kwak(fields: Mapping[str, Value]) -> TiradsResult:
     """Kwak TI-RADS category from the fields composition, echogenicity, margin, calcification and taller_than_wide."""

@@ -83,8 +83,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> None:
         "validation_labels": torch.from_numpy(checkpoint.validation_labels.astype(np.uint8)),
     }
     contents = {
-        "llnm_net.safetensors": save_tensors(_plain(checkpoint.net.state_dict())),
-        "segmentation.safetensors": save_tensors(_plain(checkpoint.segmentation.state_dict())),
+        "llnm_net.safetensors": save_tensors(plain_tensors(checkpoint.net.state_dict())),
+        "segmentation.safetensors": save_tensors(plain_tensors(checkpoint.segmentation.state_dict())),
         "validation.safetensors": save_tensors(tensors),
         "tokenizer.json": checkpoint.tokenizer.to_json().encode("utf-8"),
     }
@@ -158,6 +158,6 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
     )
 
 
-def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def plain_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies on the CPU, as safetensors wants them."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,39 +34,13 @@ from model.nets.llnm_net import LlnmNet, NetworkInputs, NetworkOutput
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
 from model.predict import Predictor
-from model.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.train.checkpoint import Checkpoint, load_checkpoint, plain_tensors, save_checkpoint
 from model.train.data import Dataset, augment, build_dataset, split_cases
-from model.train.segmentation import load_views, train_segmentation
+from model.train.segmentation import BATCH, load_views, train_segmentation
+from model.train.settings import Settings
 
 STAGE_WEIGHT = 0.3
 """Weight of the stage loss beside the LLNM loss."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Parameters
-    ----------
-    seed : everything random follows from it.
-    epochs : at most; training stops earlier after `patience` epochs without a better validation AUROC.
-    batch : cases a step.
-    learning_rate, weight_decay : of AdamW; the rate warms up over one epoch and falls as a cosine.
-    segmentation_cases, segmentation_epochs : how much to train the segmentation network.
-    vocabulary : size of the report vocabulary.
-    average : decay of the running mean of weights that is evaluated and kept.
-    """
-
-    seed: int = 2025
-    epochs: int = 10
-    patience: int = 5
-    batch: int = 64
-    learning_rate: float = 1.2e-3
-    weight_decay: float = 0.01
-    segmentation_cases: int = 10_000
-    segmentation_epochs: int = 6
-    vocabulary: int = 600
-    average: float = 0.995
 
 
 Log = Callable[[str], None]
@@ -271,6 +245,18 @@ def _logits(net: LlnmNet, dataset: Dataset, device: torch.device) -> Tensor:
     return torch.cat([net(dataset.batch(rows).to(device)).logit.float().cpu() for rows in torch.split(index, 128)])
 
 
+def _counter(step: Step, total: int) -> Callable[[str, int], None]:
+    """What is being done and how much more of it was done → `step`, with the sum so far."""
+    done = 0
+
+    def add(what: str, n: int) -> None:
+        nonlocal done
+        done += n
+        step(what, done, total)
+
+    return add
+
+
 def _segmentation(
     cohort: Cohort, ids: np.ndarray[Any, Any], work: Path, settings: Settings, device: torch.device, step: Step
 ) -> SegmentationNet:
@@ -280,25 +266,14 @@ def _segmentation(
         net.load_state_dict(load_file(file))
         return net.eval()
     chosen = list(ids[: settings.segmentation_cases])
-    done = 0
-
-    def count(n: int) -> None:
-        nonlocal done
-        done += n
-        step("pictures for segmentation", done, len(chosen))
-
-    pictures, masks = load_views(cohort, chosen, count)
-    steps, taken = settings.segmentation_epochs * math.ceil(len(pictures) / 32), 0
-
-    def advance(n: int, loss: float) -> None:
-        nonlocal taken
-        taken += n
-        step(f"segmentation, loss {loss:.3f}", taken, steps)
-
+    loaded = _counter(step, len(chosen))
+    pictures, masks = load_views(cohort, chosen, lambda n: loaded("pictures for segmentation", n))
+    trained = _counter(step, settings.segmentation_epochs * math.ceil(len(pictures) / BATCH))
     net = train_segmentation(
-        pictures, masks, seed=settings.seed, epochs=settings.segmentation_epochs, device=device, progress=advance
-    )
-    atomic_write_bytes(file, save_tensors({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}))
+        pictures, masks, seed=settings.seed, epochs=settings.segmentation_epochs, device=device,
+        progress=lambda n, loss: trained(f"segmentation, loss {loss:.3f}", n),
+    )  # fmt: skip
+    atomic_write_bytes(file, save_tensors(plain_tensors(net.state_dict())))
     return net
 
 
@@ -309,14 +284,10 @@ def _dataset(
     file = work / "dataset.safetensors"
     names = tuple(str(c) for c in cohort.table["case_id"])
     if not file.exists():
-        done = 0
-
-        def count(n: int) -> None:
-            nonlocal done
-            done += n
-            step("measuring", done, len(names))
-
-        built = build_dataset(cohort, segmentation, tokenizer, config, device=device, progress=count)
+        count = _counter(step, len(names))
+        built = build_dataset(
+            cohort, segmentation, tokenizer, config, device=device, progress=lambda n: count("measuring", n)
+        )
         tensors = {f.name: getattr(built.inputs, f.name) for f in fields(NetworkInputs)}
         stored = {k: v.contiguous() for k, v in tensors.items() if v is not None}
         atomic_write_bytes(file, save_tensors({**stored, "llnm": built.llnm, "stage": built.stage}))
@@ -334,12 +305,12 @@ def _save_state(
     history: list[dict[str, float]],
 ) -> None:
     tensors = {
-        f"{prefix}.{key}": value.detach().cpu().contiguous().clone()
+        f"{prefix}.{key}": value
         for prefix, module in (("net", net), ("mean", mean), ("best", best))
-        for key, value in module.state_dict().items()
+        for key, value in plain_tensors(module.state_dict()).items()
     }
     for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
+        tensors |= {f"optimiser.{number}.{key}": value for key, value in plain_tensors(state).items()}
     atomic_write_bytes(work / "state.safetensors", save_tensors(tensors, metadata={"history": json.dumps(history)}))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +23,24 @@ from model.nets.segmentation import SegmentationNet, segmentation_loss
 from model.schema import VIEWS
 from model.segment import INPUT_SIZE, network_input
 
+BATCH = 32
+"""Pictures a step."""
+
 
 def load_views(
     cohort: Cohort, case_ids: Sequence[str], progress: Callable[[int], None] = lambda _: None
 ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
     """Network inputs (n, 128, 128) and true masks (n, 2, 128, 128; nodule, gland) of both views of each case."""
     pictures, masks = [], []
+    masked = replace(cohort, use_masks=True)
     for case_id in case_ids:
-        case, truth = cohort.case(case_id), cohort.true_masks(case_id)
+        images = masked.case(case_id).images
         for view in VIEWS:
-            known = truth.get(view)
-            if known is None or known.nodule is None or known.gland is None:
+            image = images.get(view)
+            if image is None or image.nodule_mask is None or image.gland_mask is None:
                 continue
-            pictures.append(network_input(case.images[view].pixels).astype(np.float16))
-            masks.append(np.stack([_squeeze(known.nodule), _squeeze(known.gland)]))
+            pictures.append(network_input(image.pixels).astype(np.float16))
+            masks.append(np.stack([_squeeze(image.nodule_mask), _squeeze(image.gland_mask)]))
         progress(1)
     if not pictures:
         raise CaseError(
@@ -97,7 +102,7 @@ def train_segmentation(
     seed: int,
     epochs: int,
     device: torch.device,
-    batch: int = 32,
+    batch: int = BATCH,
     progress: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> SegmentationNet:
     """Train from scratch; deterministic for a seed on one kind of machine.

@@ -31,12 +31,17 @@ def risk(page) -> str:  # type: ignore[no-untyped-def]
     return str(page.locator("h1").filter(has_text=RISK).first.inner_text())
 
 
-def own_picture(page, address: str, file: Path) -> None:  # type: ignore[no-untyped-def]
+def give(page, address: str, file: Path) -> None:  # type: ignore[no-untyped-def]
+    """Upload a file as one's own case and ask for its prediction."""
     page.goto(address + "?source=own")
     settled(page)
     page.locator("input[type=file]").first.set_input_files(str(file))
     page.get_by_test_id("stFileChip").wait_for()
     page.get_by_role("button", name="Predict").click()
+
+
+def own_picture(page, address: str, file: Path) -> None:  # type: ignore[no-untyped-def]
+    give(page, address, file)
     page.get_by_text("Calibrated probability").wait_for()
     settled(page)
 
@@ -71,11 +76,7 @@ def test_upload_a_real_ultrasound_picture(page, address: str) -> None:
 def test_a_file_that_is_no_picture_is_told_and_nothing_breaks(page, address: str, tmp_path: Path) -> None:
     bad = tmp_path / "report.png"
     bad.write_bytes(b"%PDF-1.7 not a picture")
-    page.goto(address + "?source=own")
-    settled(page)
-    page.locator("input[type=file]").first.set_input_files(str(bad))
-    page.get_by_test_id("stFileChip").wait_for()
-    page.get_by_role("button", name="Predict").click()
+    give(page, address, bad)
     page.get_by_text("This could not be used.").wait_for()
     assert page.get_by_text("report.png").count() >= 1
     assert page.get_by_text("Traceback").count() == 0
