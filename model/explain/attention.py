@@ -2,7 +2,7 @@
 
 Attention says what was read together, not what caused the prediction; pages must say so. Weights come back as return
 values of the network, in both directions and for every layer and head (Shen et al. 2025, Fig. S3; rollout: Abnar and
-Zuidema 2020).
+Zuidema 2020). `attention_gradient` weights them by their effect on the logit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from model.schema import FIELD, MAPS, VIEWS, MapName, View
 
 FloatArray = npt.NDArray[np.float32]
 Heads = Literal["mean", "max"] | int
-Layers = Literal["mean", "last"] | int
+Layers = Literal["mean"] | int
 
 
 @dataclass(frozen=True)
@@ -44,27 +44,32 @@ class Word:
 
 @dataclass(frozen=True)
 class CrossAttention:
-    """Attention between image regions and clinical tokens of one case.
+    """Attention between image regions and clinical tokens of one case, plain or weighted by its gradient.
 
     Parameters
     ----------
     case_id : the case.
+    method : name of the method, with its source.
     views : views that were read.
     words : words of the report that were read, in order.
     fields : names of the other clinical tokens, in order.
+    layers : names of the layers in order: those that fuse the streams, then those over both streams joined.
     grid : regions a side; each map has grid × grid regions.
-    clinical_to_image : (L, V, H, words + fields, 3, grid, grid): where each word or field looks; each row sums to one
-        over the regions of the three maps.
-    image_to_clinical : (L, V, H, 3, grid, grid, words + fields): what each region reads; a row sums to one over words
-        and fields.
-    rollout : (V, 3, grid, grid) share of each region in the pooled representation, rolled out over all layers.
-    rollout_clinical : (V, words + fields) likewise.
+    clinical_to_image : (L, V, H, words + fields, 3, grid, grid), not negative: where each word or field looks. A row of
+        plain attention sums to one over the regions of the three maps in a fusion layer; in a joint layer the rest of
+        the one goes to other words and fields.
+    image_to_clinical : (L, V, H, 3, grid, grid, words + fields): what each region reads; likewise.
+    rollout : (V, 3, grid, grid) share of each region in what the head reads, followed through all layers.
+    rollout_clinical : (V, words + fields) likewise; regions, words and fields sum to one, or to zero where nothing counts.
+        (Without a report, its "no report" token has the rest.)
     """
 
     case_id: str
+    method: str
     views: tuple[View, ...]
     words: tuple[Word, ...]
     fields: tuple[str, ...]
+    layers: tuple[str, ...]
     grid: int
     clinical_to_image: FloatArray
     image_to_clinical: FloatArray
@@ -77,14 +82,14 @@ class CrossAttention:
         return (*(w.text for w in self.words), *(FIELD[f].label for f in self.fields))
 
     def regions_of(self, token: int, view: View, *, layer: Layers = "mean", head: Heads = "mean") -> FloatArray:
-        """Where a word or field looks: (3, grid, grid), summing to one for a single head or the mean."""
+        """Where a word or field looks: (3, grid, grid)."""
         regions: FloatArray = _over_heads(self._layer(self.clinical_to_image, view, layer), head)[token]
         return regions
 
     def words_of(
         self, map_name: MapName, row: int, column: int, view: View, *, layer: Layers = "mean", head: Heads = "mean"
     ) -> FloatArray:
-        """What a region reads: (words + fields,), summing to one for a single head or the mean."""
+        """What a region reads: (words + fields,)."""
         weights = _over_heads(self._layer(self.image_to_clinical, view, layer), head)
         return np.asarray(weights[MAPS.index(map_name), row, column])
 
@@ -92,7 +97,7 @@ class CrossAttention:
         of_view = weights[:, self.views.index(view)]
         if layer == "mean":
             return np.asarray(of_view.mean(0))
-        return np.asarray(of_view[-1 if layer == "last" else layer])
+        return np.asarray(of_view[layer])
 
 
 def _over_heads(weights: FloatArray, head: Heads) -> FloatArray:
@@ -102,40 +107,90 @@ def _over_heads(weights: FloatArray, head: Heads) -> FloatArray:
     return np.asarray(weights.max(0) if head == "max" else weights[head])
 
 
-@torch.inference_mode()
 def cross_attention(predictor: Predictor, measured: MeasuredCase) -> CrossAttention:
-    """Every cross-attention weight of one case, gathered by word (pieces of a word are added up or averaged)."""
-    inputs = predictor.encode([measured])
-    output = predictor.run(inputs, return_attention=True)
+    """Every cross-attention weight of one case, and its rollout."""
+    output = predictor.run(predictor.encode([measured]), return_attention=True)
     assert output.attention is not None
-    attention = output.attention
+    shares = rollout(output.attention, alpha=predictor.net.config.alpha)
+    return by_word(predictor, measured, output.attention, shares, method="Attention; rollout (Abnar and Zuidema 2020)")
+
+
+@torch.no_grad()
+def rollout(attention: Attention, *, alpha: float) -> torch.Tensor:
+    """Share of each token in what the head reads, (B·V, T_I + T_C), after Abnar and Zuidema (2020).
+
+    Of each layer the mean over the heads is taken, the identity added for the residual path, rows are brought to a sum
+    of one, and the layers multiplied; the mean over the tokens at the end is the last row.
+
+    Parameters
+    ----------
+    attention : of all layers.
+    alpha : weight of the cross-modal directions of the fusion layers.
+    """
+    share = attention.pooling[:, None]
+    for square in reversed(layer_matrices(attention, alpha=alpha)):
+        mixed = square + torch.eye(square.shape[-1], device=square.device)
+        share = share @ (mixed / mixed.sum(-1, keepdim=True))
+    return share[:, 0]
+
+
+def layer_matrices(attention: Attention, *, alpha: float) -> list[torch.Tensor]:
+    """Each layer as one matrix over both streams, the mean over its heads: (B·V, T_I + T_C, T_I + T_C).
+
+    In a fusion layer both terms of a stream enter one residual sum, the cross-modal one with weight `alpha`, so that its
+    four directions are the quadrants of one matrix.
+    """
+    fused = []
+    for layer in attention.fusion:
+        image = torch.cat([layer.image_image, alpha * layer.image_clinical], -1)
+        clinical = torch.cat([alpha * layer.clinical_image, layer.clinical_clinical], -1)
+        fused.append(torch.cat([image, clinical], -2).mean(1))
+    return [*fused, *(weights.mean(1) for weights in attention.joint)]
+
+
+@torch.no_grad()
+def by_word(
+    predictor: Predictor, measured: MeasuredCase, attention: Attention, shares: torch.Tensor, *, method: str
+) -> CrossAttention:
+    """Attention of one case (B = 1) by region, word and field.
+
+    A word's pieces: what is read from it adds up; where it looks is the mean of where its pieces look.
+
+    Parameters
+    ----------
+    attention : plain or weighted.
+    shares : (V, T_I + T_C) of each token over all layers; brought to a sum of one.
+    method : as in `CrossAttention`.
+    """
     words, groups = _words(predictor, measured)
     config = predictor.net.config
-    grid, text, fields = config.grid, config.text_tokens, config.fields
+    grid, text, count = config.grid, config.text_tokens, attention.image_tokens
     views = tuple(v for v in VIEWS if v in measured.features) or VIEWS[:1]
     at = [VIEWS.index(v) for v in views]
-
-    reads = _as_array(attention.image_clinical[:, 0, at])  # (L, V, H, T_I, T_C)
-    looks = _as_array(attention.clinical_image[:, 0, at])  # (L, V, H, T_C, T_I)
-    # A word's pieces: what is read from it adds up; where it looks is the mean of where its pieces look.
+    reads = _as_array(torch.stack([layer.image_clinical[at] for layer in attention.layers]))  # (L, V, H, T_I, T_C)
+    looks = _as_array(torch.stack([layer.clinical_image[at] for layer in attention.layers]))  # (L, V, H, T_C, T_I)
     reads = np.concatenate([_gather(reads, groups, np.sum, -1), reads[..., text:]], -1)
     looks = np.concatenate([_gather(looks, groups, np.mean, -2), looks[..., text:, :]], -2)
-    count = len(config.image_tokens)
-    shown = torch.ones(count + text + len(fields), device=predictor.device)
-    shown[count : count + text] = inputs.word_present[0].float()
-    shares = _rollout(attention, shown / shown.sum(), alpha=config.alpha)[at]  # (V, T_I + T_C)
-    images, clinical = shares[:, :count], shares[:, count:]
+    shares = shares[at]
+    total = shares.sum(-1, keepdim=True)
+    rolled = _as_array(torch.where(total > 0, shares / total, torch.zeros_like(shares)))
+    images, clinical = rolled[:, :count], rolled[:, count:]
     return CrossAttention(
         case_id=measured.case.case_id,
+        method=method,
         views=views,
         words=words,
-        fields=fields,
+        fields=config.fields,
+        layers=tuple(
+            f"{name} {i + 1}" for name, layers in (("fusion", attention.fusion), ("joint", attention.joint))
+            for i in range(len(layers))
+        ),
         grid=grid,
         clinical_to_image=looks.reshape(*looks.shape[:-1], len(MAPS), grid, grid),
         image_to_clinical=reads.reshape(*reads.shape[:3], len(MAPS), grid, grid, reads.shape[-1]),
         rollout=images.reshape(len(views), len(MAPS), grid, grid),
         rollout_clinical=np.concatenate([_gather(clinical, groups, np.sum, -1), clinical[:, text:]], -1),
-    )
+    )  # fmt: skip
 
 
 def paint(
@@ -190,28 +245,6 @@ def _gather(weights: FloatArray, groups: list[list[int]], join, axis: int) -> Fl
         return np.zeros(shape, np.float32)
     joined = [join(np.take(weights, positions, axis=axis), axis=axis) for positions in groups]
     return np.asarray(np.stack(joined, axis=axis), dtype=np.float32)
-
-
-def _rollout(attention: Attention, pooling: torch.Tensor, *, alpha: float) -> FloatArray:
-    """Share of each token in the pooled end, (V, T_I + T_C): heads averaged, identity added, layers multiplied.
-
-    `pooling` (T_I + T_C,) is the weight of each token in the mean that the head reads: absent words have none.
-    """
-    layers = []
-    for k in range(len(attention.image_image)):
-        image = torch.cat([attention.image_image[k], alpha * attention.image_clinical[k]], -1)
-        clinical = torch.cat([alpha * attention.clinical_image[k], attention.clinical_clinical[k]], -1)
-        layers.append(torch.cat([image, clinical], -2))
-    layers.extend(attention.self_layers)
-    total: torch.Tensor | None = None
-    for layer in layers:
-        mean = layer[0].float().mean(1)  # (V, T, T)
-        mixed = mean + torch.eye(mean.shape[-1], device=mean.device)
-        mixed = mixed / mixed.sum(-1, keepdim=True)
-        total = mixed if total is None else mixed @ total
-    assert total is not None
-    pooled = pooling @ total
-    return _as_array(pooled / pooled.sum(-1, keepdim=True))
 
 
 def _as_array(values: torch.Tensor) -> FloatArray:

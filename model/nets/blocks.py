@@ -22,6 +22,11 @@ class Directions(NamedTuple):
     clinical_image: Tensor
     clinical_clinical: Tensor
 
+    @classmethod
+    def cut(cls, weights: Tensor, n: int) -> Directions:
+        """Attention (..., T, T) over the joined streams, cut after the first n tokens, which are the image's."""
+        return cls(weights[..., :n, :n], weights[..., :n, n:], weights[..., n:, :n], weights[..., n:, n:])
+
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, present: Tensor | None, *, dropout: float, return_weights: bool

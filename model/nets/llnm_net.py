@@ -114,28 +114,31 @@ class Tokens:
 class Attention:
     """Attention of every layer: weights over the keys, summing to one; zero in a direction that `cross` turns off.
 
+    These are the tensors that the network went on with, so the logit has gradients with respect to them where the
+    tokens do (Attention × gradient). A row of the first axis is a view of a case: case by case, B·V in all.
+
     Parameters
     ----------
-    image_image, image_clinical, clinical_image, clinical_clinical : named query_key, of the fusion layers:
-        (L_fusion, B, V, H, T_query, T_key).
-    self_layers : (L_self, B, V, H, T_I + T_C, T_I + T_C) over image tokens, then clinical tokens.
+    fusion : of each fusion layer, the four directions, (B·V, H, T_query, T_key).
+    joint : of each self-attention layer, (B·V, H, T_I + T_C, T_I + T_C) over image tokens, then clinical tokens.
+    pooling : (B·V, T_I + T_C), weight of each token in the mean that the heads read; absent words have none.
+    image_tokens : T_I.
 
     Rows of absent words are filled like any other and mean nothing: no token reads them.
     """
 
-    image_image: Tensor
-    image_clinical: Tensor
-    clinical_image: Tensor
-    clinical_clinical: Tensor
-    self_layers: Tensor
+    fusion: tuple[Directions, ...]
+    joint: tuple[Tensor, ...]
+    pooling: Tensor
+    image_tokens: int
 
-    def quadrants(self, layer: int) -> Directions:
-        """One self-attention layer cut into the four directions, each (B, V, H, T_query, T_key).
+    @property
+    def layers(self) -> tuple[Directions, ...]:
+        """Every layer in order, self-attention layers cut into the four directions.
 
-        A row of a self layer sums to one over both its quadrants together.
+        A row of a self-attention layer sums to one over both its directions together.
         """
-        weights, n = self.self_layers[layer], self.image_image.shape[-1]
-        return Directions(weights[..., :n, :n], weights[..., :n, n:], weights[..., n:, :n], weights[..., n:, n:])
+        return (*self.fusion, *(Directions.cut(weights, self.image_tokens) for weights in self.joint))
 
 
 @dataclass(frozen=True)
@@ -268,10 +271,10 @@ class LlnmNet(nn.Module):
         image = tokens.image.flatten(0, 1)  # (B·V, T_I, W)
         clinical = tokens.clinical.repeat_interleave(v, 0)  # (B·V, T_C, W); the views share the clinical tokens
         clinical_present = tokens.clinical_present.repeat_interleave(v, 0)
-        fused, joint = [], []
+        fusion, joint = [], []
         for layer in self.fusion:
             image, clinical, directions = layer(image, clinical, clinical_present, return_weights=return_attention)
-            fused.append(directions)
+            fusion.append(directions)
         x = torch.cat([image, clinical], 1)
         present = torch.cat([clinical_present.new_ones(image.shape[:2]), clinical_present], 1)
         for layer in self.joint:
@@ -280,23 +283,12 @@ class LlnmNet(nn.Module):
 
         share = present.to(x.dtype)
         share = share / share.sum(1, keepdim=True)
-        pooled = (share[:, None] @ self.norm(x)).view(b, v, -1)  # mean over the tokens that are present
-        embedding = (tokens.view_weight[:, None] @ pooled)[:, 0]  # (B, W)
         attention = None
         if return_attention:
-            n_i, n_c, h = image.shape[1], clinical.shape[1], self.config.heads
-
-            def stack(layers: Sequence[Tensor], queries: int, keys: int) -> Tensor:
-                shape = (len(layers), b, v, h, queries, keys)
-                return torch.stack(list(layers)).view(shape) if layers else x.new_zeros(shape)
-
-            attention = Attention(
-                stack([d.image_image for d in fused], n_i, n_i),
-                stack([d.image_clinical for d in fused], n_i, n_c),
-                stack([d.clinical_image for d in fused], n_c, n_i),
-                stack([d.clinical_clinical for d in fused], n_c, n_c),
-                stack(joint, n_i + n_c, n_i + n_c),
-            )
+            share.requires_grad_(x.requires_grad)  # the mean is attention too, and the last to be asked for its gradient
+            attention = Attention(tuple(fusion), tuple(joint), share, image.shape[1])
+        pooled = (share[:, None] @ self.norm(x)).view(b, v, -1)  # mean over the tokens that are present
+        embedding = (tokens.view_weight[:, None] @ pooled)[:, 0]  # (B, W)
         return NetworkOutput(self.head(embedding)[:, 0], self.stage_head(embedding), embedding, attention)
 
     def _check(self, inputs: NetworkInputs) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from model.nets.config import NetConfig, compact_config, paper_config
-from model.nets.llnm_net import LlnmNet, NetworkInputs, NetworkOutput
+from model.nets.llnm_net import Attention, LlnmNet, NetworkInputs, NetworkOutput
 from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS
 
 SMALL = NetConfig(
@@ -36,6 +36,10 @@ def assert_same(a: NetworkOutput, b: NetworkOutput) -> None:
         torch.testing.assert_close(getattr(a, name), getattr(b, name), atol=1e-5, rtol=1e-5)
 
 
+def tensors(attention: Attention) -> list[Tensor]:
+    return [*(w for layer in attention.fusion for w in layer), *attention.joint, attention.pooling]
+
+
 def test_compact_network(random_inputs):
     config = compact_config()
     net = make_net(config)
@@ -48,11 +52,14 @@ def test_compact_network(random_inputs):
     assert output.attention is None
     a = run(net, inputs, return_attention=True).attention
     t_i, t_c = len(config.image_tokens), len(config.clinical_tokens)
-    assert a.image_image.shape == (4, 3, 2, 4, t_i, t_i)
-    assert a.image_clinical.shape == (4, 3, 2, 4, t_i, t_c)
-    assert a.clinical_image.shape == (4, 3, 2, 4, t_c, t_i)
-    assert a.clinical_clinical.shape == (4, 3, 2, 4, t_c, t_c)
-    assert a.self_layers.shape == (2, 3, 2, 4, t_i + t_c, t_i + t_c)
+    assert (len(a.fusion), len(a.joint), len(a.layers)) == (4, 2, 6)
+    for layer in a.layers:
+        assert layer.image_image.shape == (6, 4, t_i, t_i)  # three cases of two views
+        assert layer.image_clinical.shape == (6, 4, t_i, t_c)
+        assert layer.clinical_image.shape == (6, 4, t_c, t_i)
+        assert layer.clinical_clinical.shape == (6, 4, t_c, t_c)
+    assert all(weights.shape == (6, 4, t_i + t_c, t_i + t_c) for weights in a.joint)
+    assert a.pooling.shape == (6, t_i + t_c)
 
 
 def test_published_network_has_the_published_size():
@@ -92,24 +99,37 @@ def test_attention_sums_to_one_and_leaves_out_absent_words(random_inputs):
     inputs = random_inputs(SMALL, 4)
     absent = ~inputs.word_present
     a = run(make_net(), inputs, return_attention=True).attention
-    for f in fields(a):
-        weights = getattr(a, f.name)
+    for weights in tensors(a):
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
-    n = len(SMALL.image_tokens)
-    for keys in (a.image_clinical, a.clinical_clinical, a.self_layers[..., n:]):
-        on_words = keys[..., : SMALL.text_tokens].sum((0, 2, 3, 4))  # (B, M)
-        assert (on_words[absent] == 0).all()
-        assert (on_words[~absent] > 0).all()
+    by_view = absent.repeat_interleave(2, 0)
+    for keys in (*(w for layer in a.layers for w in (layer.image_clinical, layer.clinical_clinical)),
+                 a.pooling[:, None, None, a.image_tokens :]):  # fmt: skip
+        on_words = keys[..., : SMALL.text_tokens].sum((1, 2))  # (B·V, M)
+        assert (on_words[by_view] == 0).all()
+        assert (on_words[~by_view] > 0).all()
 
 
-def test_quadrants_tile_a_self_layer(random_inputs):
+def test_directions_of_a_self_layer_tile_it(random_inputs):
     a = run(make_net(), random_inputs(SMALL, 2), return_attention=True).attention
-    q = a.quadrants(1)
+    q = a.layers[3]
     tiled = torch.cat(
         [torch.cat([q.image_image, q.image_clinical], -1), torch.cat([q.clinical_image, q.clinical_clinical], -1)], -2
     )
-    assert torch.equal(tiled, a.self_layers[1])
-    assert q.image_clinical.shape == a.image_clinical.shape[1:]
+    assert torch.equal(tiled, a.joint[1])
+    assert q.image_clinical.shape == a.fusion[0].image_clinical.shape
+
+
+def test_attention_is_that_which_the_logit_comes_from(random_inputs):
+    """Otherwise it would have no gradients; a direction that is turned off is no part of the network."""
+    for cross, off in (("both", 0), ("text_to_image", 2)):
+        net = make_net(replace(SMALL, cross=cross))
+        tokens = net.embed(random_inputs(SMALL, 2))
+        traced = replace(tokens, image=tokens.image.requires_grad_(), clinical=tokens.clinical.requires_grad_())
+        output = net.fuse(traced, return_attention=True)
+        found = tensors(output.attention)
+        read = [t for t in found if t.requires_grad]
+        assert len(found) - len(read) == off
+        assert all(g.abs().max() > 0 for g in torch.autograd.grad(output.logit.sum(), read))
 
 
 def test_asking_for_attention_does_not_change_the_answer(random_inputs):
@@ -185,8 +205,8 @@ def test_no_fields_and_no_layers_still_answer(random_inputs):
     net = make_net(replace(SMALL, fields=(), fusion_layers=0, self_layers=0))
     output = run(net, random_inputs(SMALL, 2), return_attention=True)
     assert torch.isfinite(output.logit).all()
-    assert output.attention.image_clinical.shape == (0, 2, 2, 3, 12, 9)
-    assert output.attention.self_layers.shape == (0, 2, 2, 3, 21, 21)
+    assert output.attention.layers == ()
+    assert output.attention.pooling.shape == (4, 21)
 
 
 def test_no_report_is_a_token_of_its_own(random_inputs):
@@ -279,8 +299,7 @@ def test_ten_threads_share_one_network(random_inputs):
     for want, gots in zip(expected, answers, strict=True):
         for got in gots:
             assert_same(got, want)
-            for f in fields(want.attention):
-                torch.testing.assert_close(getattr(got.attention, f.name), getattr(want.attention, f.name))
+            torch.testing.assert_close(tensors(got.attention), tensors(want.attention))
 
 
 def test_steps_lower_the_loss_and_reach_every_weight(random_inputs):
