@@ -49,18 +49,25 @@ def figure(
     -------
     What `st.plotly_chart` returns: the selection where one was asked for.
     """
-    config = {"displayModeBar": "on_select" in options, "displaylogo": False, "scrollZoom": False}
+    # The bar holds the lasso; clicks on points need none, and it would lie over them.
+    config = {"displayModeBar": options.get("selection_mode") == "lasso", "displaylogo": False, "scrollZoom": False}
     event = st.plotly_chart(drawn, key=key, config=config, theme="streamlit", alt=alt or caption, **options)
     if data is None:
         st.caption(caption)
         return event
     words, button = st.columns([5, 1], vertical_alignment="center")
     words.caption(caption)
-    button.download_button(
+    with button:
+        data_button(data, key)
+    return event
+
+
+def data_button(data: pd.DataFrame, key: str) -> None:
+    """The numbers behind a figure, or several, as CSV."""
+    st.download_button(
         "Data", data.to_csv(index=False), f"{key}.csv", "text/csv", key=f"{key}-data", type="tertiary",
         icon=":material/download:", help="The numbers behind this figure, as CSV",
     )  # fmt: skip
-    return event
 
 
 def asked(label: str, name: str) -> bool:

@@ -122,6 +122,14 @@ def attention(key: str, model: str, _measured: MeasuredCase) -> CrossAttention:
     return cross_attention(predictor(), _measured)
 
 
+@st.cache_resource(max_entries=32, show_spinner="Weighting the attention …")
+def attention_gradient(key: str, model: str, _measured: MeasuredCase) -> CrossAttention:
+    """Attention × gradient of a measured case, kept by content."""
+    from model.explain.attention_gradient import attention_gradient as weighted
+
+    return weighted(predictor(), _measured)
+
+
 @dataclass(frozen=True)
 class SampleSpace:
     """The sample cases as the model sees them: measured, their embeddings (n, W) and calibrated probabilities."""

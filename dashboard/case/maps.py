@@ -22,6 +22,7 @@ def map_picture(
     height: int,
     weights: npt.NDArray[np.float32] | None = None,
     title: str = "",
+    heat_range: tuple[float, float] | None = None,
     signed_opacity: float | None = None,
 ) -> go.Figure:
     """The part of a view that a map shows, with the nodule's outline, its scale, and weights laid over it.
@@ -30,12 +31,12 @@ def map_picture(
     ----------
     height : of the figure, in screen pixels.
     weights : (grid, grid), of the map's regions or pixels; None for the picture alone.
-    title, signed_opacity : `heat_title` and `signed_opacity` of `picture`.
+    title, heat_range, signed_opacity : `heat_title`, `heat_range` and `signed_opacity` of `picture`.
     """
     image, box = measured.case.images[view], measured.features[view].box(map_name)
     shape = (image.pixels.shape[0], image.pixels.shape[1])
     heat = None if weights is None else paint(weights, box, shape, signed=signed_opacity is not None)
     return picture(
         image.pixels, nodule=measured.segmentations[view].nodule, spacing_mm=image.pixel_spacing_mm, heat=heat,
-        heat_title=title, signed_opacity=signed_opacity, window=window_of(box, shape), height=height,
+        heat_title=title, heat_range=heat_range, signed_opacity=signed_opacity, window=window_of(box, shape), height=height,
     )  # fmt: skip

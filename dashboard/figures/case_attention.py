@@ -1,4 +1,4 @@
-"""Attention of a case: the report shaded by weight, and bars over words and fields."""
+"""Attention of a case: words and fields shaded by weight, and bars over them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import MUTED, OBSERVED, styled
+from dashboard.figures.style import MARKED, MUTED, OBSERVED, styled
 from model.schema import MapName
 
 TOP = 12
 LINE_CHARACTERS = 40
 """Characters a line of the shaded report: what a narrow screen holds."""
 
-_LONGEST = 24
-_LINE_HEIGHT = 26
+_LONGEST = LINE_CHARACTERS
+_LINE_HEIGHT = 22
+_DARK = 0.6
+"""Level from which a ground needs white letters."""
 
 
 def token_table(tokens: Sequence[str], words: int, weights: npt.NDArray[np.float32]) -> pd.DataFrame:
@@ -54,45 +56,63 @@ def token_bars(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def shaded_report(words: Sequence[str], weights: npt.NDArray[np.float32]) -> go.Figure:
-    """The words that were read, in reading order, each on a ground as dark as its weight.
+def shaded_tokens(
+    tokens: Sequence[str], words: int, weights: npt.NDArray[np.float32], chosen: int | None = None
+) -> go.Figure:
+    """The report's words in reading order and the fields under them, each on a ground as dark as its weight.
+
+    `customdata` of a point holds (token, weight); every character has a point, so that a click anywhere on it counts.
 
     Parameters
     ----------
-    words : as written.
-    weights : (words,) non-negative; the lowest stays clear and the highest is darkest.
+    tokens : words as written, then fields.
+    words : how many of them are words.
+    weights : (tokens,) non-negative; the lowest stays clear and the highest is darkest.
+    chosen : a token that is outlined.
     """
-    places, lines = _lay_out(words)
+    places, lines = _lay_out(tokens, words)
     low, high = float(weights.min()), float(weights.max())
-    level = (weights - low) / (high - low) if high > low else np.zeros(len(words))
+    level = (weights - low) / (high - low) if high > low else np.zeros(len(tokens))
     figure = go.Figure()
-    for (line, start, end), share in zip(places, level, strict=True):
+    for token, ((line, start, end), share) in enumerate(zip(places, level, strict=True)):
+        ground = {"type": "rect", "x0": start - 0.5, "x1": end + 0.2, "y0": line - 0.44, "y1": line + 0.44}
         if share > 0.02:
-            figure.add_shape(
-                type="rect", x0=start - 0.3, x1=end + 0.3, y0=line - 0.42, y1=line + 0.42, line={"width": 0},
-                fillcolor=OBSERVED, opacity=0.6 * float(share), layer="below",
-            )  # fmt: skip
+            figure.add_shape(**ground, line={"width": 0}, fillcolor=OBSERVED, opacity=0.85 * float(share), layer="below")
+        if token == chosen:
+            figure.add_shape(**ground, name="chosen", line={"color": MARKED, "width": 2})
+    for name, dark in (("Words", False), ("Words on dark", True)):  # the others have the theme's own colour
+        at = [i for i, share in enumerate(level) if (share > _DARK) == dark]
+        figure.add_scatter(
+            x=[places[i][1] for i in at], y=[places[i][0] for i in at], text=[escape(_cut(tokens[i])) for i in at], name=name,
+            mode="text", textposition="middle right", hoverinfo="skip", cliponaxis=False,
+            textfont={"family": "monospace", "size": 12} | ({"color": "#ffffff"} if dark else {}),
+        )  # fmt: skip
+    spots = [(at + 0.5, line, token) for token, (line, start, end) in enumerate(places) for at in range(start, end)]
     figure.add_scatter(
-        x=[(start + end) / 2 for _, start, end in places], y=[line for line, _, _ in places], mode="text",
-        text=[escape(_cut(w)) for w in words], customdata=weights, textfont={"family": "monospace", "size": 13},
-        hovertemplate="%{text}: %{customdata:.2%}<extra></extra>", cliponaxis=False,
+        x=[x for x, _, _ in spots], y=[y for _, y, _ in spots], mode="markers", name="Places",
+        customdata=[[token, float(weights[token])] for _, _, token in spots], text=[escape(tokens[t]) for _, _, t in spots],
+        marker={"size": 12, "opacity": 0}, selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
+        hovertemplate="%{text}: %{customdata[1]:.3g}<extra></extra>",
     )  # fmt: skip
-    styled(figure, height=_LINE_HEIGHT * lines + 8)
+    styled(figure, height=round(_LINE_HEIGHT * lines + 8))
     figure.update_xaxes(visible=False, range=[-0.5, LINE_CHARACTERS + 0.5], fixedrange=True)
     figure.update_yaxes(visible=False, range=[lines - 0.5, -0.5], fixedrange=True)
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, clickmode="event+select")
     return figure
 
 
-def _lay_out(words: Sequence[str]) -> tuple[list[tuple[int, int, int]], int]:
-    """(line, first, last character) of each word, broken into lines, and the number of lines."""
-    places, line, at = [], 0, 0
-    for word in words:
-        length = len(_cut(word))
+def _lay_out(tokens: Sequence[str], words: int) -> tuple[list[tuple[float, int, int]], float]:
+    """(line, first, last character) of each token, broken into lines, and the number of lines; fields a little apart."""
+    places: list[tuple[float, int, int]] = []
+    line, at = 0.0, 0
+    for token, text in enumerate(tokens):
+        length = len(_cut(text))
+        if token == words and token:
+            line, at = line + 1.5, 0
         if at and at + length > LINE_CHARACTERS:
             line, at = line + 1, 0
         places.append((line, at, at + length))
-        at += length + 1
+        at += length + (1 if token < words else 2)
     return places, line + 1
 
 

@@ -14,7 +14,7 @@ from plotly.colors import sample_colorscale
 from skimage import measure
 from skimage.draw import polygon2mask
 
-from dashboard.figures.style import CAPSULE, GLAND, HEAT, NODULE, SIGNED, styled
+from dashboard.figures.style import CAPSULE, GLAND, HEAT, MARKED, NODULE, SIGNED, styled
 from model.features.cpdt import CapsuleDistance
 from model.schema import GrayImage, MapName, Mask
 
@@ -37,6 +37,7 @@ def picture(
     capsule: CapsuleDistance | None = None,
     heat: npt.NDArray[np.float32] | None = None,
     heat_title: str = "",
+    heat_range: tuple[float, float] | None = None,
     signed_opacity: float | None = None,
     window: Box | None = None,
     height: int = 380,
@@ -49,24 +50,29 @@ def picture(
     spacing_mm : (row, column) mm of a pixel; gives the picture its true proportions and a scale bar.
     nodule, gland : masks whose outlines are drawn.
     capsule : the shortest line from nodule to capsule, labelled in mm, or in % of gland depth without spacing.
-    heat : (height, width), NaN where nothing is drawn; coloured from its own lowest to its own highest value, which
-        the colour bar under the picture tells.
+    heat : (height, width), NaN where nothing is drawn; coloured from its lowest to its highest value, which the colour
+        bar under the picture tells.
     heat_title : what the heat counts, for its colour bar.
+    heat_range : (lowest, highest) where several pictures share one scale; None for the heat's own.
     signed_opacity : None for heat without sign; else heat runs from −1 (blue) over 0 (clear) to 1 (orange), and this is how
         much of the picture the strongest covers (0…1).
     window : the part to look at; None for the whole picture.
     height : of the figure, in screen pixels.
     """
-    rows, columns = pixels.shape
-    figure = go.Figure()
-    source = (
-        data_uri(pixels) if heat is None
-        else _heated_uri(pixels, heat) if signed_opacity is None
-        else _signed_uri(pixels, heat, signed_opacity)
-    )  # fmt: skip
+    r0, r1, c0, c1 = window or (0, pixels.shape[0], 0, pixels.shape[1])
+    looked_at = np.s_[r0:r1, c0:c1]
+    figure, low, high = go.Figure(), -1.0, 1.0
+    if heat is None:
+        source = data_uri(pixels[looked_at])
+    elif signed_opacity is not None:
+        source = _signed_uri(pixels[looked_at], heat[looked_at], signed_opacity)
+    else:
+        low, high = heat_range or (float(np.nanmin(heat)), float(np.nanmax(heat)))
+        source = _heated_uri(pixels[looked_at], heat[looked_at], low, high)
     figure.add_layout_image(
-        source=source, xref="x", yref="y", x=-0.5, y=-0.5, sizex=columns, sizey=rows, sizing="stretch", layer="below"
-    )
+        source=source, xref="x", yref="y", x=c0 - 0.5, y=r0 - 0.5, sizex=c1 - c0, sizey=r1 - r0, sizing="stretch",
+        layer="below",
+    )  # fmt: skip
     for mask, colour, name in ((gland, GLAND, "Gland"), (nodule, NODULE, "Nodule")):
         for line in [] if mask is None else outlines(mask):
             figure.add_scatter(
@@ -77,7 +83,6 @@ def picture(
                 name=name,
                 hoverinfo="name",
             )
-    r0, r1, c0, c1 = window or (0, rows, 0, columns)
     if capsule is not None:
         _capsule_line(figure, capsule, (r0, r1, c0, c1))
     if spacing_mm is not None:
@@ -95,7 +100,6 @@ def picture(
     )
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
     if heat is not None:
-        low, high = (float(np.nanmin(heat)), float(np.nanmax(heat))) if signed_opacity is None else (-1.0, 1.0)
         _colour_bar(figure, low, high, HEAT if signed_opacity is None else SIGNED, heat_title)
     return figure
 
@@ -115,23 +119,27 @@ def with_grid(figure: go.Figure, shape: tuple[int, ...]) -> go.Figure:
 def with_regions(
     figure: go.Figure, box: Box, grid: int, map_name: MapName, chosen: tuple[int, int] | None
 ) -> go.Figure:
-    """Add a clickable marker for each region of a map; `customdata` holds (map, row, column)."""
-    r0, r1, c0, c1 = box
-    step_r, step_c = (r1 - r0) / grid, (c1 - c0) / grid
-    cells = [(row, column) for row in range(grid) for column in range(grid)]
+    """Add a clickable marker for each region of a map; `customdata` holds (map, row, column).
+
+    A region that reaches beyond the picture has its marker in the part that is seen; one wholly beyond it has none.
+    """
+    c_low, c_high, (r_high, r_low) = *figure.layout.xaxis.range, figure.layout.yaxis.range
+    rows = np.clip(np.linspace(box[0], box[1], grid + 1), r_low, r_high)
+    columns = np.clip(np.linspace(box[2], box[3], grid + 1), c_low, c_high)
+    cells = [(r, c) for r in range(grid) for c in range(grid) if rows[r] < rows[r + 1] and columns[c] < columns[c + 1]]
     figure.add_scatter(
-        x=[c0 + (c + 0.5) * step_c for _, c in cells], y=[r0 + (r + 0.5) * step_r for r, _ in cells],
+        x=[(columns[c] + columns[c + 1]) / 2 for _, c in cells], y=[(rows[r] + rows[r + 1]) / 2 for r, _ in cells],
         mode="markers", name="Regions", customdata=[[map_name, r, c] for r, c in cells],
         # A filled disc, since an open one is only caught on its rim.
-        marker={"size": 14, "color": "rgba(255,255,255,0.25)", "line": {"width": 1.4, "color": "#ffffff"}},
+        marker={"size": 12, "color": "rgba(255,255,255,0.15)", "line": {"width": 1.2, "color": "rgba(255,255,255,0.85)"}},
         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
-        hovertemplate="%{customdata[0]}: row %{customdata[1]}, column %{customdata[2]}<extra></extra>",
+        hovertemplate="%{text}<extra></extra>", text=[f"row {r + 1}, column {c + 1}" for r, c in cells],
     )  # fmt: skip
     if chosen is not None:
         r, c = chosen
         figure.add_shape(
-            type="rect", x0=c0 + c * step_c, x1=c0 + (c + 1) * step_c, y0=r0 + r * step_r, y1=r0 + (r + 1) * step_r,
-            line={"color": "#ffffff", "width": 2.5}, fillcolor="rgba(255,255,255,0.18)",
+            type="rect", x0=columns[c], x1=columns[c + 1], y0=rows[r], y1=rows[r + 1],
+            line={"color": MARKED, "width": 2.5}, fillcolor="rgba(255,255,255,0.12)",
         )  # fmt: skip
     figure.update_layout(clickmode="event+select")
     return figure
@@ -181,10 +189,9 @@ def grey_image(pixels: GrayImage) -> Image.Image:
     return Image.fromarray(_bytes(pixels))
 
 
-def _heated_uri(pixels: GrayImage, heat: npt.NDArray[np.float32]) -> str:
+def _heated_uri(pixels: GrayImage, heat: npt.NDArray[np.float32], low: float, high: float) -> str:
     """Picture and heat in one PNG, so that there is one image to draw; regions with more heat cover more."""
-    low, high = float(np.nanmin(heat)), float(np.nanmax(heat))
-    level = np.nan_to_num((heat - low) / (high - low) if high > low else np.full_like(heat, 0.5))
+    level = np.nan_to_num(np.clip((heat - low) / (high - low), 0, 1) if high > low else np.full_like(heat, 0.5))
     return _blended_uri(pixels, HEAT, level, np.where(np.isnan(heat), 0, 0.25 + 0.4 * level))
 
 
@@ -195,7 +202,7 @@ def _signed_uri(pixels: GrayImage, heat: npt.NDArray[np.float32], opacity: float
 
 
 def _blended_uri(
-    pixels: GrayImage, scale: str | list[list[object]], level: npt.NDArray[np.floating], share: npt.NDArray[np.floating]
+    pixels: GrayImage, scale: list[list[object]], level: npt.NDArray[np.floating], share: npt.NDArray[np.floating]
 ) -> str:
     """Colours of a scale at `level` (0…1), laid on the picture with weight `share` (0…1)."""
     steps = sample_colorscale(scale, np.linspace(0, 1, 256).tolist())
@@ -215,7 +222,7 @@ def png_uri(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _colour_bar(figure: go.Figure, low: float, high: float, scale: str | list[list[object]], title: str) -> None:
+def _colour_bar(figure: go.Figure, low: float, high: float, scale: list[list[object]], title: str) -> None:
     """A colour bar under the picture, carried by points that are not seen."""
     figure.add_scatter(
         x=[None], y=[None], mode="markers", hoverinfo="skip", name="heat",
@@ -223,7 +230,7 @@ def _colour_bar(figure: go.Figure, low: float, high: float, scale: str | list[li
             "color": [low], "cmin": low, "cmax": high if high > low else low + 1e-9, "colorscale": scale, "showscale": True,
             "colorbar": {
                 "orientation": "h", "thickness": 10, "len": 0.6, "x": 0.5, "y": 0, "yanchor": "top", "ypad": 6,
-                "title": {"text": title, "side": "bottom"}, "nticks": 4,
+                "title": {"text": title, "side": "bottom", "font": {"size": 12}}, "nticks": 4,
             },
         },
     )  # fmt: skip

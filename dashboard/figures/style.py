@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
+from plotly.colors import sequential
 
 from model.schema import Field, Value
 
@@ -17,8 +18,9 @@ MARKED = "#d7263d"
 """The one case or point that a figure is about."""
 NODULE, GLAND, CAPSULE = "#ffb000", "#56b4e9", "#ff5d5d"
 SUBGROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f94")
-HEAT = "Inferno"
-"""Attention and other unsigned evidence over a picture."""
+HEAT = [[i / 9, "#02020a" if i == 0 else colour] for i, colour in enumerate(sequential.Inferno)]
+"""Attention and other unsigned evidence over a picture. Inferno's own first colour, #000004, is one that Streamlit's
+theme takes for a placeholder and paints pink."""
 
 SIGNED = [[0.0, "#1d4f86"], [0.25, "#5b95c9"], [0.5, "#f2efe9"], [0.75, "#e08a4a"], [1.0, "#9c3f0b"]]
 """Signed evidence over a picture: blue lowers the risk, orange raises it."""

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import evidence, outline, picker, pixels, similar, upload, whatif
+from dashboard.case import attention, evidence, outline, picker, pixels, similar, upload, whatif
 from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
@@ -57,9 +57,10 @@ def main() -> None:
     st.subheader("Cross-attention between picture and report")
     if st.toggle("Show cross-attention", value=state.read("attention") != "0", key="attention-on"):
         state.write(attention=None)
-        evidence.attention_section(measured, resources.attention(key, model, measured))
+        plain, weighted = (of(key, model, measured) for of in (resources.attention, resources.attention_gradient))
+        attention.section(measured, plain, weighted)
     else:
-        state.write(attention="0", word=None, way=None, view=None, map=None)
+        state.write(attention="0", **dict.fromkeys(attention.STATE))
     st.subheader("Image evidence")
     if st.toggle("Ask which pixels moved the prediction", value=state.read("methods") != "", key="evidence-on"):
         pixels.section(key, model, measured)

@@ -285,7 +285,7 @@ class LlnmNet(nn.Module):
         share = share / share.sum(1, keepdim=True)
         attention = None
         if return_attention:
-            share.requires_grad_(x.requires_grad)  # the mean is attention too, and the last to be asked for its gradient
+            share.requires_grad_(x.requires_grad)  # the mean is attention too
             attention = Attention(tuple(fusion), tuple(joint), share, image.shape[1])
         pooled = (share[:, None] @ self.norm(x)).view(b, v, -1)  # mean over the tokens that are present
         embedding = (tokens.view_weight[:, None] @ pooled)[:, 0]  # (B, W)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dashboard.figures.case_attention import LINE_CHARACTERS, region_table, shaded_report, token_bars, token_table
+from dashboard.figures.case_attention import LINE_CHARACTERS, region_table, shaded_tokens, token_bars, token_table
 from dashboard.figures.case_image import outlines, picture, polygon_mask, window_of, with_regions
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.case_shapley import agreement_bars, agreement_table, shapley_table, waterfall
@@ -148,15 +148,18 @@ def test_token_bars_tell_twins_apart_and_keep_markup_as_text() -> None:
     assert not any("<b>" in name for name in bars.y)
 
 
-def test_shaded_report_keeps_every_word_in_reading_order_within_the_line() -> None:
-    words = ["hypoechoic", "nodule"] * 12
-    drawn = shaded_report(words, np.linspace(0, 1, 24).astype(np.float32))
-    assert list(drawn.data[0].text) == words
-    order = list(zip(drawn.data[0].y, drawn.data[0].x, strict=True))
+def test_every_character_of_a_word_leads_to_it_in_reading_order_within_the_line() -> None:
+    tokens = [*["hypoechoic", "nodule"] * 12, "Age"]
+    drawn = shaded_tokens(tokens, 24, np.linspace(0, 1, 25).astype(np.float32), chosen=3)
+    spots = next(t for t in drawn.data if t.name == "Places")
+    order = list(zip(spots.y, spots.x, strict=True))
     assert order == sorted(order)
+    named = [c[0] for c in spots.customdata]
+    assert [named.count(i) for i in range(25)] == [len(t) for t in tokens]
     assert max(s.x1 for s in drawn.layout.shapes) <= LINE_CHARACTERS + 1
-    shades = [s.opacity for s in drawn.layout.shapes]
+    shades = [s.opacity for s in drawn.layout.shapes if s.name != "chosen"]
     assert shades == sorted(shades)
+    assert sum(s.name == "chosen" for s in drawn.layout.shapes) == 1
 
 
 def test_region_table_counts_from_one() -> None:
