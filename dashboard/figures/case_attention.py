@@ -17,8 +17,10 @@ TOP = 12
 LINE_CHARACTERS = 40
 """Characters a line of the shaded report: what a narrow screen holds."""
 
+LINE_HEIGHT = 26
+"""Its pixels."""
+
 _LONGEST = 24
-_LINE_HEIGHT = 26
 
 
 def token_table(tokens: Sequence[str], words: int, weights: npt.NDArray[np.float32]) -> pd.DataFrame:
@@ -39,7 +41,7 @@ def token_bars(table: pd.DataFrame) -> go.Figure:
     """The most-read tokens; a word that occurs twice keeps its place number, so that bars do not merge."""
     top = table.nlargest(TOP, "weight")
     rows = top[["token", "kind"]].itertuples()
-    names = [f"{escape(_cut(token))}  ·{i + 1}" if kind == "word" else token for i, token, kind in rows]
+    names = [f"{escape(cut(token))}  ·{i + 1}" if kind == "word" else token for i, token, kind in rows]
     colours = [OBSERVED if kind == "word" else "#9aa5ab" for kind in top["kind"]]
     figure = go.Figure(
         go.Bar(
@@ -74,10 +76,10 @@ def shaded_report(words: Sequence[str], weights: npt.NDArray[np.float32]) -> go.
             )  # fmt: skip
     figure.add_scatter(
         x=[(start + end) / 2 for _, start, end in places], y=[line for line, _, _ in places], mode="text",
-        text=[escape(_cut(w)) for w in words], customdata=weights, textfont={"family": "monospace", "size": 13},
+        text=[escape(cut(w)) for w in words], customdata=weights, textfont={"family": "monospace", "size": 13},
         hovertemplate="%{text}: %{customdata:.2%}<extra></extra>", cliponaxis=False,
     )  # fmt: skip
-    styled(figure, height=_LINE_HEIGHT * lines + 8)
+    styled(figure, height=LINE_HEIGHT * lines + 8)
     figure.update_xaxes(visible=False, range=[-0.5, LINE_CHARACTERS + 0.5], fixedrange=True)
     figure.update_yaxes(visible=False, range=[lines - 0.5, -0.5], fixedrange=True)
     figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4})
@@ -88,7 +90,7 @@ def _lay_out(words: Sequence[str]) -> tuple[list[tuple[int, int, int]], int]:
     """(line, first, last character) of each word, broken into lines, and the number of lines."""
     places, line, at = [], 0, 0
     for word in words:
-        length = len(_cut(word))
+        length = len(cut(word))
         if at and at + length > LINE_CHARACTERS:
             line, at = line + 1, 0
         places.append((line, at, at + length))
@@ -96,5 +98,6 @@ def _lay_out(words: Sequence[str]) -> tuple[list[tuple[int, int, int]], int]:
     return places, line + 1
 
 
-def _cut(word: str) -> str:
+def cut(word: str) -> str:
+    """A word short enough to be drawn."""
     return word if len(word) <= _LONGEST else word[: _LONGEST - 1] + "…"
