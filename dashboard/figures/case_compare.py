@@ -35,35 +35,36 @@ def pair_table(a: ShapleyResult, b: ShapleyResult, *, scale: str = "logit") -> p
 
 def pair_dumbbells(table: pd.DataFrame, *, scale: str = "logit") -> go.Figure:
     """A point a side and group, joined by a line; hollow where the side has nothing of the group; the difference at the right."""
-    in_probability = scale == "probability"
-    told = [f"{100 * v:+.1f} pp" if in_probability else f"{v:+.2f}" for v in table["difference"]]
+    unit, digits, factor = ("percentage points", 1, 100) if scale == "probability" else ("calibrated logit", 2, 1)
+    short = " pp" if scale == "probability" else ""
     figure = go.Figure()
-    for group, a, b in table[["group", "A", "B"]].itertuples(index=False):
+    for group, a, b in table[["group", *SIDES]].itertuples(index=False):
         figure.add_scatter(
-            x=[a, b], y=[group, group], mode="lines", line={"color": MUTED, "width": 5}, hoverinfo="skip", showlegend=False
-        )
+            x=[factor * a, factor * b], y=[group, group], mode="lines", line={"color": MUTED, "width": 5}, hoverinfo="skip",
+            showlegend=False,
+        )  # fmt: skip
     for side, colour, symbol in zip(SIDES, COLOURS, SYMBOLS, strict=True):
         given = table[f"given_{side}"]
         figure.add_scatter(
-            x=table[side], y=table["group"], mode="markers", name=side, customdata=["" if g else " (not given)" for g in given],
+            x=factor * table[side], y=table["group"], mode="markers", name=side,
+            customdata=["" if g else " (not given)" for g in given],
             marker={
                 "color": colour, "size": 11, "line": {"color": colour, "width": 2},
                 "symbol": [symbol if g else f"{symbol}-open" for g in given],
             },
-            hovertemplate=f"{side}, %{{y}}%{{customdata}}: %{{x:+.{3 if in_probability else 2}f}}<extra></extra>",
+            hovertemplate=f"{side}, %{{y}}%{{customdata}}: %{{x:+.{digits}f}} {unit}<extra></extra>",
         )  # fmt: skip
-    for group, text in zip(table["group"], told, strict=True):
-        figure.add_annotation(x=1, xref="paper", y=group, text=text, showarrow=False, xanchor="left", xshift=6)
+    for group, difference in zip(table["group"], table["difference"], strict=True):
+        figure.add_annotation(
+            x=1, xref="paper", y=group, text=f"{factor * difference:+.{digits}f}{short}", showarrow=False, xanchor="left", xshift=6
+        )
     figure.add_annotation(
         x=1, xref="paper", y=1, yref="paper", text="<b>B − A</b>", showarrow=False, xanchor="left", yanchor="bottom", xshift=6
     )
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
     styled(figure, height=100 + 30 * len(table), legend=True)
     figure.update_layout(margin={"t": 36, "r": 72})
-    figure.update_xaxes(
-        title=f"contribution to the {'probability' if in_probability else 'calibrated logit'} of LLNM", fixedrange=True,
-        tickformat="+.0%" if in_probability else "+",
-    )  # fmt: skip
+    figure.update_xaxes(title=f"contribution ({unit})", fixedrange=True, tickformat="+", nticks=7)
     figure.update_yaxes(
         autorange="reversed", fixedrange=True, categoryorder="array", categoryarray=table["group"].tolist()
     )

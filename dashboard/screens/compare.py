@@ -199,7 +199,7 @@ def _fields(a: Side, b: Side) -> None:
     st.subheader("Fields that differ")
     table = difference_table(a.measured, b.measured, SIDES)
     if len(table):
-        st.dataframe(table, hide_index=True)
+        st.dataframe(table, hide_index=True, height="content")
         st.caption("Numbers are told as different from half of their usual spread on.")
     else:
         st.caption("No field that the model reads differs notably.")
