@@ -15,6 +15,7 @@ st.set_page_config(page_title="LLNM Explorer", page_icon=":material/neurology:",
 page = st.navigation(
     [
         st.Page(HERE / "screens" / "case.py", title="Case", icon=":material/person_search:", default=True),
+        st.Page(HERE / "screens" / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(HERE / "screens" / "cohort.py", title="Cohort", icon=":material/groups:"),
         st.Page(HERE / "screens" / "about.py", title="Model", icon=":material/info:"),
     ],

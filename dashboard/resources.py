@@ -16,6 +16,7 @@ import pandas as pd
 import streamlit as st
 
 from model.errors import ProblemError, StatisticsError
+from model.train.folders import SHIPPED
 
 if TYPE_CHECKING:
     from model.cohort.curves import RiskCurve
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from model.explain.attention import CrossAttention
     from model.explain.counterfactual import Crossing, DistanceCurve
     from model.explain.evidence import PictureEvidence
+    from model.explain.scores import FeatureScores
     from model.explain.shapley import ShapleyResult
+    from model.explain.words import WordContributions
     from model.ingest.cases import Cohort
     from model.predict import Prediction, Predictor
     from model.schema import Case
@@ -33,22 +36,35 @@ EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
 """2,000 scored synthetic cases of the five external centres, without pictures."""
 
 
+@st.cache_resource(show_spinner=False)
+def _registry() -> dict[str, Predictor]:
+    """Every model that was loaded, by its identity."""
+    return {}
+
+
 @st.cache_resource(show_spinner="Loading the model …")
-def _load_predictor() -> Predictor:
+def load_predictor(folder: str = str(SHIPPED)) -> Predictor:
+    """The model of a checkpoint folder, shared by all sessions; raises `CheckpointError`."""
     from model.predict import Predictor
 
-    return Predictor.load()
+    found = Predictor.load(folder)
+    return _registry().setdefault(found.checkpoint.identity, found)
 
 
 def predictor() -> Predictor:
-    """The shipped model, shared by all sessions; a missing or damaged one is told and the page stops."""
+    """The shipped model; a missing or damaged one is told and the page stops."""
     from dashboard.parts import problem
 
     try:
-        return _load_predictor()
+        return load_predictor()
     except ProblemError as error:
         problem(error)
         st.stop()
+
+
+def loaded(model: str) -> Predictor:
+    """A loaded model by its identity, which pages pass on as part of the key of everything that is kept."""
+    return _registry()[model]
 
 
 @st.cache_resource(show_spinner="Reading the sample cases …")
@@ -105,13 +121,13 @@ def case_key(case: Case) -> str:
 @st.cache_resource(max_entries=64, show_spinner="Outlining and measuring …")
 def measured(key: str, model: str, _case: Case) -> MeasuredCase:
     """A case measured by the shared model, kept by content."""
-    return predictor().measure([_case])[0]
+    return loaded(model).measure([_case])[0]
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def prediction(key: str, model: str, _measured: MeasuredCase) -> Prediction:
     """The prediction of a measured case, kept by content."""
-    return predictor().predict_measured([_measured])[0]
+    return loaded(model).predict_measured([_measured])[0]
 
 
 @st.cache_resource(max_entries=32, show_spinner="Reading the attention …")
@@ -119,7 +135,7 @@ def attention(key: str, model: str, _measured: MeasuredCase) -> CrossAttention:
     """Cross-attention of a measured case, kept by content."""
     from model.explain.attention import cross_attention
 
-    return cross_attention(predictor(), _measured)
+    return cross_attention(loaded(model), _measured)
 
 
 @st.cache_resource(max_entries=32, show_spinner="Weighting the attention …")
@@ -145,9 +161,9 @@ def sample_space(model: str) -> SampleSpace:
     from model.explain.similar import embeddings
 
     cohort = sample_cohort()
-    cases = predictor().measure(cohort.case(c) for c in cohort.case_ids)
-    probabilities = [p.probability for p in predictor().predict_measured(cases)]
-    return SampleSpace(cases, embeddings(predictor(), cases), probabilities)
+    cases = loaded(model).measure(cohort.case(c) for c in cohort.case_ids)
+    probabilities = [p.probability for p in loaded(model).predict_measured(cases)]
+    return SampleSpace(cases, embeddings(loaded(model), cases), probabilities)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Moving the nodule …")
@@ -158,7 +174,7 @@ def distance_curve(key: str, model: str, _measured: MeasuredCase) -> DistanceCur
 
     view = nearest_view(_measured)
     assert view is not None
-    return curve_of(predictor(), _measured, view)
+    return curve_of(loaded(model), _measured, view)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Trying changes …")
@@ -166,7 +182,7 @@ def smallest_crossing(key: str, model: str, threshold: float, _measured: Measure
     """Smallest change of a case that crosses a threshold, kept by content."""
     from model.explain.counterfactual import smallest_crossing as crossing_of
 
-    return crossing_of(predictor(), _measured, threshold)
+    return crossing_of(loaded(model), _measured, threshold)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Asking the model about the pixels …")
@@ -180,7 +196,7 @@ def evidence(key: str, model: str, method: str, _measured: MeasuredCase) -> Pict
         "gradients": integrated_gradients, "cam": grad_cam_plus_plus, "occlusion": sliding_occlusion,
         "superpixels": superpixel_occlusion,
     }  # fmt: skip
-    return methods[method](predictor(), _measured)
+    return methods[method](loaded(model), _measured)
 
 
 @st.cache_resource(max_entries=256, show_spinner="Computing Shapley values over all coalitions …")
@@ -188,4 +204,20 @@ def shapley(key: str, model: str, _measured: MeasuredCase) -> ShapleyResult:
     """Shapley values of a measured case, kept by content."""
     from model.explain.shapley import group_shapley
 
-    return group_shapley(predictor(), _measured)
+    return group_shapley(loaded(model), _measured)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def scores(key: str, model: str, _measured: MeasuredCase) -> FeatureScores:
+    """Score of every feature of a measured case, kept by content."""
+    from model.explain.scores import feature_scores
+
+    return feature_scores(loaded(model), _measured)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Leaving out one word at a time …")
+def word_contributions(key: str, model: str, _measured: MeasuredCase) -> WordContributions:
+    """What each word of the report of a measured case adds, kept by content."""
+    from model.explain.words import word_contributions as contributions_of
+
+    return contributions_of(loaded(model), _measured)

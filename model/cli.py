@@ -14,6 +14,7 @@ import typer
 from tqdm import tqdm
 
 from model.errors import CaseError, ProblemError
+from model.train.folders import MORE, checkpoint_folders
 from model.train.settings import Settings
 
 if TYPE_CHECKING:
@@ -182,9 +183,11 @@ def fields() -> None:
 def serve(
     port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
 ) -> None:
     """Open the dashboard."""
     import importlib.util
+    import os
 
     from streamlit.web import cli
 
@@ -193,6 +196,10 @@ def serve(
         typer.secho("The dashboard is not installed. Run pip install -e . in the project's folder.", err=True)
         raise typer.Exit(1)
     script = Path(next(iter(found.submodule_search_locations))) / "app.py"
+    if checkpoints is not None:
+        with _told():
+            checkpoint_folders(checkpoints)
+        os.environ[MORE] = str(checkpoints.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 

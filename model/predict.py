@@ -22,7 +22,8 @@ from model.encode import MeasuredCase, encode, measure
 from model.nets.llnm_net import NetworkInputs, NetworkOutput
 from model.schema import Case, Value, View
 from model.segment import Segmentation, segment
-from model.train.checkpoint import SHIPPED, Checkpoint, load_checkpoint
+from model.train.checkpoint import Checkpoint, load_checkpoint
+from model.train.folders import SHIPPED
 
 NEIGHBOURS = 200
 """Validation cases with the nearest score, from which the interval of a probability is taken."""

@@ -10,8 +10,8 @@ from dashboard.figures.case_image import picture
 from dashboard.figures.style import percent, words
 from dashboard.parts import figure
 from model.encode import MeasuredCase
-from model.explain.similar import Difference, differences, embeddings, nearest
-from model.schema import FIELD, Value
+from model.explain.similar import differences, embeddings, nearest
+from model.schema import FIELD, Field, Value
 
 SHOWN = 3
 
@@ -19,7 +19,7 @@ SHOWN = 3
 def section(model: str, measured: MeasuredCase) -> None:
     """The nearest samples side by side; the case itself is left out."""
     space = resources.sample_space(model)
-    query = embeddings(resources.predictor(), [measured])[0]
+    query = embeddings(resources.loaded(model), [measured])[0]
     found = [
         (i, likeness) for i, likeness in nearest(query, space.embeddings, SHOWN + 1)
         if space.measured[i].case.case_id != measured.case.case_id
@@ -44,15 +44,20 @@ def _neighbour(here: MeasuredCase, there: MeasuredCase, probability: float, like
         f"Predicted {percent(probability, 1)}; likeness {likeness:.2f}. {view.capitalize()} view.", key=f"similar-{case.case_id}",
     )  # fmt: skip
     st.page_link("screens/case.py", label="Open this case", query_params={"case": case.case_id}, icon=":material/open_in_new:")
-    rows = [_row(d) for d in differences(here, there)]
-    with st.expander(f"{len(rows)} fields differ"):
-        st.dataframe(pd.DataFrame(rows, columns=["field", "this case", "that case"]), hide_index=True)
+    if here.case.provenance == "synthetic":
+        pair = {"a": here.case.case_id, "b": case.case_id}
+        st.page_link("screens/compare.py", label="Compare side by side", query_params=pair, icon=":material/compare_arrows:")
+    table = difference_table(here, there, ("this case", "that case"))
+    with st.expander(f"{len(table)} fields differ"):
+        st.dataframe(table, hide_index=True)
 
 
-def _row(difference: Difference) -> dict[str, str]:
-    field = FIELD[difference.name]
+def difference_table(here: MeasuredCase, there: MeasuredCase, names: tuple[str, str]) -> pd.DataFrame:
+    """Fields that differ notably, in words: field, and a column a case under its name."""
 
-    def told(value: Value | None) -> str:
+    def told(field: Field, value: Value | None) -> str:
         return "not given" if value is None else words(field, value)
 
-    return {"field": field.label, "this case": told(difference.here), "that case": told(difference.there)}
+    found = [(FIELD[d.name], d) for d in differences(here, there)]
+    rows = [(field.label, told(field, d.here), told(field, d.there)) for field, d in found]
+    return pd.DataFrame(rows, columns=["field", *names])

@@ -44,7 +44,7 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
     given = {n: v for n, v in values.items() if v != measured.fields.get(n)}
     other = changed(other, given, report)
     with right:
-        _answer(measured, other, given, report, bool(towards_mm))
+        _answer(model, measured, other, given, report, bool(towards_mm))
         if view is not None:
             curve = resources.distance_curve(key, model, measured)
             figure(
@@ -58,10 +58,10 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
 
 
 def _answer(
-    before: MeasuredCase, after: MeasuredCase, given: dict[str, Value | None], report: str, shifted: bool
+    model: str, before: MeasuredCase, after: MeasuredCase, given: dict[str, Value | None], report: str, shifted: bool
 ) -> None:
     """Probability of the changed case, with the difference in percentage points."""
-    was, now = (p.probability for p in resources.predictor().predict_measured([before, after]))
+    was, now = (p.probability for p in resources.loaded(model).predict_measured([before, after]))
     same = not given and not shifted and report == before.case.report_text
     st.metric(
         "Calibrated probability after the change", percent(now, 1),

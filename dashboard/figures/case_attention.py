@@ -17,10 +17,12 @@ TOP = 12
 LINE_CHARACTERS = 40
 """Characters a line of the shaded report: what a narrow screen holds."""
 
-_LONGEST = LINE_CHARACTERS
-_LINE_HEIGHT = 22
 _DARK = 0.6
 """Level from which a ground needs white letters."""
+LINE_HEIGHT = 22
+"""Its pixels."""
+
+_LONGEST = LINE_CHARACTERS
 
 
 def token_table(tokens: Sequence[str], words: int, weights: npt.NDArray[np.float32]) -> pd.DataFrame:
@@ -41,7 +43,7 @@ def token_bars(table: pd.DataFrame) -> go.Figure:
     """The most-read tokens; a word that occurs twice keeps its place number, so that bars do not merge."""
     top = table.nlargest(TOP, "weight")
     rows = top[["token", "kind"]].itertuples()
-    names = [f"{escape(_cut(token))}  ·{i + 1}" if kind == "word" else token for i, token, kind in rows]
+    names = [f"{escape(cut(token))}  ·{i + 1}" if kind == "word" else token for i, token, kind in rows]
     colours = [OBSERVED if kind == "word" else "#9aa5ab" for kind in top["kind"]]
     figure = go.Figure(
         go.Bar(
@@ -83,7 +85,7 @@ def shaded_tokens(
     for name, dark in (("Words", False), ("Words on dark", True)):  # the others have the theme's own colour
         at = [i for i, share in enumerate(level) if (share > _DARK) == dark]
         figure.add_scatter(
-            x=[places[i][1] for i in at], y=[places[i][0] for i in at], text=[escape(_cut(tokens[i])) for i in at], name=name,
+            x=[places[i][1] for i in at], y=[places[i][0] for i in at], text=[escape(cut(tokens[i])) for i in at], name=name,
             mode="text", textposition="middle right", hoverinfo="skip", cliponaxis=False,
             textfont={"family": "monospace", "size": 12} | ({"color": "#ffffff"} if dark else {}),
         )  # fmt: skip
@@ -94,7 +96,7 @@ def shaded_tokens(
         marker={"size": 12, "opacity": 0}, selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
         hovertemplate="%{text}: %{customdata[1]:.3g}<extra></extra>",
     )  # fmt: skip
-    styled(figure, height=round(_LINE_HEIGHT * lines + 8))
+    styled(figure, height=round(LINE_HEIGHT * lines + 8))
     figure.update_xaxes(visible=False, range=[-0.5, LINE_CHARACTERS + 0.5], fixedrange=True)
     figure.update_yaxes(visible=False, range=[lines - 0.5, -0.5], fixedrange=True)
     figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, clickmode="event+select")
@@ -106,7 +108,7 @@ def _lay_out(tokens: Sequence[str], words: int) -> tuple[list[tuple[float, int, 
     places: list[tuple[float, int, int]] = []
     line, at = 0.0, 0
     for token, text in enumerate(tokens):
-        length = len(_cut(text))
+        length = len(cut(text))
         if token == words and token:
             line, at = line + 1.5, 0
         if at and at + length > LINE_CHARACTERS:
@@ -116,5 +118,6 @@ def _lay_out(tokens: Sequence[str], words: int) -> tuple[list[tuple[float, int, 
     return places, line + 1
 
 
-def _cut(word: str) -> str:
+def cut(word: str) -> str:
+    """A word short enough to be drawn."""
     return word if len(word) <= _LONGEST else word[: _LONGEST - 1] + "…"

@@ -46,10 +46,12 @@ def styled(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure
     return figure
 
 
-def words(field: Field, value: Value, digits: int = 2) -> str:
-    """A field's value as text, a number with its unit."""
+def words(field: Field, value: Value, digits: int | None = None) -> str:
+    """A field's value as text, a number with its unit; to whole years, 0.1 mm and 0.01 without unit unless told otherwise."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if digits is None:
+        digits = {"years": 0, "": 2}.get(field.unit, 1)
     return f"{value:.{digits}f} {field.unit}".rstrip() if isinstance(value, float) else str(value)
 
 

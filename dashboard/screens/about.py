@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.parts import problem
 from model.cohort.evaluate import LABELS, PUBLISHED_EXTERNAL
 from model.errors import CheckpointError
-from model.train.checkpoint import SHIPPED
+from model.train.folders import SHIPPED
 
 CARD = SHIPPED / "card.json"
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import attention, evidence, outline, picker, pixels, similar, upload, whatif
+from dashboard.case import attention, evidence, outline, picker, pixels, scores, similar, upload, whatif
 from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
@@ -66,6 +66,9 @@ def main() -> None:
         pixels.section(key, model, measured)
     else:
         state.write(methods=None)
+    st.subheader("Scores as published")
+    if asked("Show scores as published", "scores"):
+        scores.section(key, model, measured)
     st.subheader("What if")
     if asked("Change the case and see the prediction move", "whatif"):
         whatif.section(key, model, measured)

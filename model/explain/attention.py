@@ -162,7 +162,8 @@ def by_word(
     shares : (V, T_I + T_C) of each token over all layers; brought to a sum of one.
     method : as in `CrossAttention`.
     """
-    words, groups = _words(predictor, measured)
+    words = read_words(predictor, measured)
+    groups = [list(w.tokens) for w in words]
     config = predictor.net.config
     grid, text, count = config.grid, config.text_tokens, attention.image_tokens
     views = tuple(v for v in VIEWS if v in measured.features) or VIEWS[:1]
@@ -222,8 +223,8 @@ def paint(
     return np.where(inside, painted if signed else np.maximum(painted, 0), np.nan).astype(np.float32)
 
 
-def _words(predictor: Predictor, measured: MeasuredCase) -> tuple[tuple[Word, ...], list[list[int]]]:
-    """Words that were read, and the token positions of each."""
+def read_words(predictor: Predictor, measured: MeasuredCase) -> tuple[Word, ...]:
+    """Words of the report that the model reads, in order; unknown ones and those after the cut are not."""
     report = measured.case.report_text
     encoded = predictor.checkpoint.tokenizer.encode(report)
     pieces: dict[int, list[int]] = {}
@@ -234,7 +235,7 @@ def _words(predictor: Predictor, measured: MeasuredCase) -> tuple[tuple[Word, ..
     for positions in pieces.values():
         start, end = encoded.word_spans[positions[0]][0], encoded.word_spans[positions[-1]][1]
         words.append(Word(report[start:end], start, end, tuple(positions)))
-    return tuple(words), [list(w.tokens) for w in words]
+    return tuple(words)
 
 
 def _gather(weights: FloatArray, groups: list[list[int]], join, axis: int) -> FloatArray:  # type: ignore[no-untyped-def]

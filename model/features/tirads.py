@@ -46,9 +46,37 @@ class TiradsResult:
         return self.category or f"{self.low}–{self.high}"
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One of the five findings that Kwak counts.
+
+    Parameters
+    ----------
+    name : its field.
+    label : what is suspicious.
+    value : as given, None where it is not.
+    suspicious : None where it is not given.
+    """
+
+    name: str
+    label: str
+    value: Value | None
+    suspicious: bool | None
+
+
+def findings(fields: Mapping[str, Value]) -> tuple[Finding, ...]:
+    """The five findings, from the fields composition, echogenicity, margin, calcification and taller_than_wide."""
+    found = []
+    for name, label, suspicious in _FEATURES:
+        value = fields.get(name)
+        found.append(Finding(name, label, value, None if value is None else value in suspicious))
+    return tuple(found)
+
+
 def kwak(fields: Mapping[str, Value]) -> TiradsResult:
-    """Kwak TI-RADS category from the fields composition, echogenicity, margin, calcification and taller_than_wide."""
-    suspicious = tuple(label for name, label, values in _FEATURES if fields.get(name) in values)
-    missing = tuple(name for name, _, _ in _FEATURES if name not in fields)
+    """Kwak TI-RADS category by the number of suspicious `findings`."""
+    found = findings(fields)
+    suspicious = tuple(f.label for f in found if f.suspicious)
+    missing = tuple(f.name for f in found if f.suspicious is None)
     low, high = _CATEGORY[len(suspicious)], _CATEGORY[len(suspicious) + len(missing)]
     return TiradsResult(low if low == high else None, low, high, suspicious, missing)

@@ -28,9 +28,7 @@ from model.nets.llnm_net import LlnmNet
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
 from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, VIEWS, category_values
-
-SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "llnm-compact"
-"""The checkpoint that comes with the project."""
+from model.train.folders import SHIPPED
 
 _FILES = ("llnm_net.safetensors", "segmentation.safetensors", "validation.safetensors", "tokenizer.json")
 FORMAT = 1
@@ -70,8 +68,9 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """Name and short hash: what a report or a cache key quotes."""
-        digest = hashlib.sha256(json.dumps(self.card["sha256"], sort_keys=True).encode()).hexdigest()
+        """Name and short hash of files and temperature: what a report or a cache key quotes."""
+        content = {"sha256": self.card["sha256"], "temperature": self.temperature}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{self.card['name']}@{digest[:10]}"
 
 
@@ -119,11 +118,18 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"card.json cannot be read ({error})", where=str(folder), fix="Restore it.") from None
+    if not isinstance(card, dict):
+        raise CheckpointError("card.json is no object", where=str(folder), fix="Restore it.")
     if card.get("format") != FORMAT:
         raise CheckpointError(
             f"format {card.get('format')!r}, this version reads {FORMAT}", where=str(folder), fix="Train it again."
         )
-    expected, found = schema_description(), card.get("schema", {})
+    kinds = {"name": str, "sha256": dict, "schema": dict, "temperature": float | int}
+    faulty = [key for key, kind in kinds.items() if not isinstance(card.get(key), kind)]
+    if faulty or not 0 < card["temperature"] < float("inf"):
+        what = ", ".join(faulty) or "temperature"
+        raise CheckpointError(f"card.json has no proper {what}", where=str(folder), fix="Restore it.")
+    expected, found = schema_description(), card["schema"]
     different = [key for key in expected if found.get(key) != expected[key]]
     if different:
         raise CheckpointError(

@@ -100,6 +100,26 @@ def test_image_evidence_opens_from_the_address_with_its_methods() -> None:
     assert "Capsule side" in said
 
 
+def test_scores_open_from_the_address_with_points_and_words() -> None:
+    app = opened("case", scores="1", attention="0")
+    assert not app.exception
+    said = words(app)
+    assert "when the model knows that feature alone" in said
+    assert "Knowing nothing: 0." in said
+    assert "of 5 points" in said
+    assert "One word at a time is left out" in said
+    assert len(app.dataframe[1].value) == 5  # Kwak's findings, after the table of cases
+
+
+def test_scores_of_a_case_without_report_say_so() -> None:
+    app = own({"own-transverse": ("a.png", sample_picture(), "image/png")})
+    next(t for t in app.toggle if t.label == "Show scores as published").set_value(True).run()
+    assert not app.exception
+    said = words(app)
+    assert "read no word of a report" in said
+    assert "Without a score" in said
+
+
 def test_changing_the_age_moves_the_prediction_and_nonsense_is_told() -> None:
     app = opened("case", whatif="1", attention="0")
     assert not app.exception

@@ -13,7 +13,7 @@ from model import Predictor, read_cohort
 from model.cohort.evaluate import evaluate
 from model.cohort.scores import ScoredCases
 from model.simulate.cohort import read_truth
-from model.train.checkpoint import SHIPPED
+from model.train.folders import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "data_samples"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model.errors import CaseError
 from model.features.extract import extract_view, mosaic
-from model.features.tirads import kwak
+from model.features.tirads import findings, kwak
 from model.schema import MAPS, ViewImage
 
 ROWS, COLUMNS = np.mgrid[:160, :180]
@@ -104,3 +104,12 @@ def test_kwak_with_gaps_is_a_range() -> None:
     assert (result.low, result.high) == ("4A", "4C")
     assert result.missing == ("echogenicity", "calcification", "taller_than_wide")
     assert kwak({**SUSPICIOUS, "echogenicity": "marked hypoechoic"}).category == "5"
+
+
+def test_findings_tell_given_absent_and_unknown() -> None:
+    found = {f.name: f for f in findings({"composition": "solid", "taller_than_wide": False})}
+    assert len(found) == 5
+    assert found["composition"].suspicious is True
+    assert found["taller_than_wide"].suspicious is False
+    assert found["margin"].suspicious is None
+    assert found["margin"].value is None
