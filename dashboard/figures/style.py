@@ -12,6 +12,9 @@ RISK = "Cividis"
 RAISES, LOWERS = "#c4601a", "#2a6ca8"
 """What raises the risk (orange) and what lowers it (blue)."""
 
+TOTAL = "#5b6770"
+"""The ends of a waterfall."""
+
 OBSERVED, PREDICTED, REFERENCE = "#1f6f8b", "#b5651d", "#8a8f94"
 MARKED = "#d7263d"
 """The one case or point that a figure is about."""
@@ -45,10 +48,13 @@ def styled(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure
 
 
 def words(field: Field, value: Value, digits: int = 2) -> str:
-    """A field's value as text, a number with its unit."""
+    """A field's value as text, a number with its unit and at most so many digits after the point."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.{digits}f} {field.unit}".rstrip() if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    number = f"{value:.{digits}f}"
+    return f"{number.rstrip('0').rstrip('.') if digits else number} {field.unit}".rstrip()
 
 
 def percent(value: float, digits: int = 0) -> str:
