@@ -34,7 +34,8 @@ MOST_WORDS = 150
 """Words of a report that can be taken out by clicking; a longer one is edited as text."""
 AWAY = {"mm": 5.0, "pixels": 30.0}
 """How far the nodule can be moved from the capsule."""
-STEP = {"mm": 0.1, "pixels": 1.0}
+STEP = {"mm": (0.1, "%.1f"), "pixels": (1.0, "%.0f")}
+"""Step of a slider that moves it, and how its value is written."""
 SPREADS = 8
 """A number's slider reaches so many spreads from its mean, where the field allows more: fine enough for a finger."""
 
@@ -102,12 +103,12 @@ def _moved(key: str, model: str, measured: MeasuredCase) -> tuple[View | None, M
             "Move the nodule on", views, default=nearest, key=f"if-view-{name}", format_func=str.capitalize, required=True
         )
     path = resources.capsule_path(key, model, view, measured)
-    step, unit = STEP[path.unit], path.unit
+    unit, (step, shown) = path.unit, STEP[path.unit]
     low, high = (math.floor(end / step) * step for end in (-path.along[0], path.along[-1]))
     along = 0.0
     if max(low, high) > 0:
         along = st.slider(
-            f"Along the capsule ({unit}; above 0: clockwise on the picture)", -round(low, 1), round(high, 1), 0.0, step,
+            f"Along the capsule ({unit}; above 0: clockwise on the picture)", -round(low, 1), round(high, 1), 0.0, step, shown,
             key=f"if-along-{name}-{view}",
         )  # fmt: skip
     else:
@@ -116,7 +117,7 @@ def _moved(key: str, model: str, measured: MeasuredCase) -> tuple[View | None, M
     spacing = measured.case.images[view].pixel_spacing_mm or (1.0, 1.0)
     length = 0.0 if touches else round(float(np.hypot(*(line * spacing))), 1)
     towards = st.slider(
-        f"Towards the capsule ({unit}; below 0: away)", -AWAY[unit], length, 0.0, step, key=f"if-shift-{name}-{view}"
+        f"Towards the capsule ({unit}; below 0: away)", -AWAY[unit], length, 0.0, step, shown, key=f"if-shift-{name}-{view}"
     )
     return view, placed(measured, view, path, along=float(along), towards=float(towards))
 
