@@ -212,7 +212,7 @@ def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
     inside_picture[nodule.shape[0] - 1 : outside.shape[0], nodule.shape[1] - 1 : outside.shape[1]] = True
     # A little above the value there, since a level line through a grid point is ambiguous.
     level = clearance[tuple(origin)] + 1e-6 * min(spacing)
-    lines = [line - origin for line in find_contours(clearance, level, mask=inside_picture)]
+    lines = [line - origin for line in find_contours(clearance, level, mask=inside_picture)]  # type: ignore[no-untyped-call]
     line = min(lines, key=lambda points: float(np.hypot(*points.T).min()), default=None)
     if line is None or np.hypot(*line.T).min() > 1:
         return stay
