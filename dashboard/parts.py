@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -82,6 +83,11 @@ def problem(error: ProblemError) -> None:
     with st.container(border=True):
         st.error("This could not be used.", icon=":material/error:")
         st.text(f"{error.where}: {error.what}.\n{error.fix}")
+
+
+def literal(text: str) -> str:
+    """Text for a label that Streamlit would read as Markdown, with every sign of Markdown taken at its face."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])", r"\\\1", text)
 
 
 def missing(what: str, why: str) -> None:

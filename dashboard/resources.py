@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from model.cohort.curves import RiskCurve
     from model.encode import MeasuredCase
     from model.explain.attention import CrossAttention
-    from model.explain.counterfactual import Crossing, DistanceCurve
+    from model.explain.counterfactual import CapsulePath, Crossing, DistanceCurve
     from model.explain.evidence import PictureEvidence
     from model.explain.scores import FeatureScores
     from model.explain.shapley import ShapleyResult
     from model.explain.words import WordContributions
     from model.ingest.cases import Cohort
     from model.predict import Prediction, Predictor
-    from model.schema import Case
+    from model.schema import Case, View
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data_samples"
 EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
@@ -175,6 +175,14 @@ def distance_curve(key: str, model: str, _measured: MeasuredCase) -> DistanceCur
     view = nearest_view(_measured)
     assert view is not None
     return curve_of(loaded(model), _measured, view)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def capsule_path(key: str, model: str, view: View, _measured: MeasuredCase) -> CapsulePath:
+    """Where the nodule of a measured view can be moved along the capsule, kept by content."""
+    from model.explain.counterfactual import capsule_path as path_of
+
+    return path_of(_measured, view)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Trying changes …")

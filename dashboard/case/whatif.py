@@ -2,111 +2,219 @@
 
 from __future__ import annotations
 
+import math
+import zlib
+
 import numpy as np
 import streamlit as st
 
-from dashboard import resources
-from dashboard.figures.case_whatif import distance_table, individual_curve
+from dashboard import resources, state
+from dashboard.figures.case_image import distance_label, shortest_distance
+from dashboard.figures.case_whatif import distance_table, individual_curve, moved_picture
 from dashboard.figures.style import percent, words
-from dashboard.parts import figure, problem
+from dashboard.parts import asked, figure, literal, problem
 from model.encode import MeasuredCase
 from model.errors import ProblemError
-from model.explain.counterfactual import Change, Crossing, away_from_capsule, changed, moved_away, nearest_view
-from model.schema import FIELD, FIELDS, Field, Value, category_values, parse
+from model.explain.counterfactual import (
+    Change,
+    Crossing,
+    away_from_capsule,
+    changed,
+    nearest_view,
+    placed,
+    without_words,
+    words_of,
+)
+from model.schema import FIELD, FIELDS, Field, Value, View, category_values, parse
 
 INPUTS = [f for f in FIELDS if f.role == "input"]
-THRESHOLD = 0.5
+THRESHOLD = 50
+"""In %, where the address does not say another."""
+MOST_WORDS = 150
+"""Words of a report that can be taken out by clicking; a longer one is edited as text."""
+AWAY = {"mm": 5.0, "pixels": 30.0}
+"""How far the nodule can be moved from the capsule."""
+STEP = {"mm": (0.1, "%.1f"), "pixels": (1.0, "%.0f")}
+"""Step of a slider that moves it, and how its value is written."""
+SPREADS = 8
+"""A number's slider reaches so many spreads from its mean, where the field allows more: fine enough for a finger."""
+
+
+def section(key: str, model: str, measured: MeasuredCase) -> None:
+    """The changed case with its prediction; below it, the risk over the distance and the smallest change that crosses.
+
+    Two fragments, so that a slider of the one does not draw the other again.
+    """
+    st.caption("How the model would read another case; not what a treatment or another patient would bring.")
+    _changes(key, model, measured)
+    _distance_and_crossing(key, model, measured)
 
 
 @st.fragment
-def section(key: str, model: str, measured: MeasuredCase) -> None:
-    """The changed case and its prediction beside the case as it is."""
-    st.caption("How the model would read another case; not what a treatment or another patient would bring.")
-    name = measured.case.case_id
-    left, right = st.columns([3, 2], gap="large")
+def _changes(key: str, model: str, measured: MeasuredCase) -> None:
+    left, right = st.columns([2, 3], gap="large")
     with left:
-        values: dict[str, Value | None] = {}
-        faults: list[ProblemError] = []
-        for at in range(0, len(INPUTS), 3):
-            for column, field in zip(st.columns(3), INPUTS[at : at + 3], strict=False):
-                try:
-                    values[field.name] = parse(field, _entry(column, field, measured, name), where="what if")
-                except ProblemError as error:
-                    faults.append(error)
-        report = st.text_area("Report, to be shortened or rewritten", measured.case.report_text, key=f"if-report-{name}")
-        towards_mm = _shift(measured, name)
+        answer, picture = st.container(), st.container()
+        view, other = _moved(key, model, measured)
+    with right:
+        given, faults = _fields(measured)
+        report = _report(measured)
     for error in faults:
         problem(error)
     if faults:
         return
-    view = nearest_view(measured)
-    other = moved_away(measured, view, -towards_mm) if view is not None and towards_mm else measured
-    given = {n: v for n, v in values.items() if v != measured.fields.get(n)}
     other = changed(other, given, report)
-    with right:
-        _answer(model, measured, other, given, report, bool(towards_mm))
-        if view is not None:
-            curve = resources.distance_curve(key, model, measured)
+    with answer:
+        _answer(key, model, measured, other)
+    if view is not None:
+        with picture:
             figure(
-                individual_curve(curve, resources.external_curve(), THRESHOLD),
-                f"The nodule of the {view} view slid along its line to the capsule, all else held; red: as it is. Dotted: observed "
-                "in the synthetic external cohort. The distance is the shortest over the views.",
-                key="if-distance", data=distance_table(curve),
+                moved_picture(measured, other, view),
+                "The nodule's outline where it now is (dotted: where it was). The picture itself stays, and so does what "
+                "the model sees of the nodule's inside and edge.", key="if-picture",
             )  # fmt: skip
-        if st.button(f"Smallest change that crosses {percent(THRESHOLD)}", key=f"if-smallest-{name}"):
-            st.markdown(_told(resources.smallest_crossing(key, model, THRESHOLD, measured)))
 
 
-def _answer(
-    model: str, before: MeasuredCase, after: MeasuredCase, given: dict[str, Value | None], report: str, shifted: bool
-) -> None:
+def _answer(key: str, model: str, before: MeasuredCase, after: MeasuredCase) -> None:
     """Probability of the changed case, with the difference in percentage points."""
-    was, now = (p.probability for p in resources.loaded(model).predict_measured([before, after]))
-    same = not given and not shifted and report == before.case.report_text
+    was = resources.prediction(key, model, before).probability
+    same = after.fields == before.fields and after.features is before.features
+    same = same and after.case.report_text == before.case.report_text
+    now = was if same else resources.loaded(model).predict_measured([after])[0].probability
     st.metric(
         "Calibrated probability after the change", percent(now, 1),
         delta=None if same else f"{100 * (now - was):+.1f} percentage points", delta_color="off",
     )  # fmt: skip
-    distance = after.fields.get("capsule_distance_mm")
-    st.caption(
-        f"As it is: {percent(was, 1)}." + (f" Capsule distance now {float(distance):.1f} mm." if distance is not None else "")
+    shortest = shortest_distance(after.features.values())
+    distance = "" if shortest is None else f" Capsule distance, shortest over the views: {distance_label(shortest)}."
+    st.caption(f"As it is: {percent(was, 1)}.{distance}")
+
+
+def _moved(key: str, model: str, measured: MeasuredCase) -> tuple[View | None, MeasuredCase]:
+    """Sliders that move the nodule of a view along the capsule and towards it; the view, and the case after that."""
+    name, nearest = measured.case.case_id, nearest_view(measured)
+    if nearest is None:
+        st.caption("Nodule or gland was not found on any view, so the nodule cannot be moved. Outline them by hand.")
+        return None, measured
+    views = list(measured.features)
+    view: View = nearest
+    if len(views) > 1:
+        view = st.segmented_control(
+            "Move the nodule on", views, default=nearest, key=f"if-view-{name}", format_func=str.capitalize, required=True
+        )
+    path = resources.capsule_path(key, model, view, measured)
+    unit, (step, shown) = path.unit, STEP[path.unit]
+    low, high = (math.floor(end / step) * step for end in (-path.along[0], path.along[-1]))
+    along = 0.0
+    if max(low, high) > 0:
+        along = st.slider(
+            f"Along the capsule ({unit}; above 0: clockwise on the picture)", -round(low, 1), round(high, 1), 0.0, step, shown,
+            key=f"if-along-{name}-{view}",
+        )  # fmt: skip
+    else:
+        st.caption("So deep in the gland, it has no other place at this distance from the capsule.")
+    line, touches = away_from_capsule(measured, view)
+    spacing = measured.case.images[view].pixel_spacing_mm or (1.0, 1.0)
+    length = 0.0 if touches else round(float(np.hypot(*(line * spacing))), 1)
+    towards = st.slider(
+        f"Towards the capsule ({unit}; below 0: away)", -AWAY[unit], length, 0.0, step, shown, key=f"if-shift-{name}-{view}"
     )
+    return view, placed(measured, view, path, along=float(along), towards=float(towards))
+
+
+def _fields(measured: MeasuredCase) -> tuple[dict[str, Value | None], list[ProblemError]]:
+    """Fields with another value than the case's, and what could not be read."""
+    name = measured.case.case_id
+    values: dict[str, Value | None] = {}
+    faults: list[ProblemError] = []
+    for at in range(0, len(INPUTS), 3):
+        for column, field in zip(st.columns(3), INPUTS[at : at + 3], strict=False):
+            try:
+                values[field.name] = parse(field, _entry(column, field, measured, name), where="what if")
+            except ProblemError as error:
+                faults.append(error)
+    numbers = [f.name for f in INPUTS if f.kind == "number" and f.name in measured.fields]
+    if numbers:
+        hidden = st.pills(
+            "Numbers to take away", numbers, selection_mode="multi", key=f"if-hidden-{name}",
+            format_func=lambda n: FIELD[n].label,
+        )  # fmt: skip
+        values.update(dict.fromkeys(hidden))
+    return {n: v for n, v in values.items() if v != measured.fields.get(n)}, faults
 
 
 def _entry(column: st.delta_generator.DeltaGenerator, field: Field, measured: MeasuredCase, name: str) -> object:
-    """A widget holding the case's value."""
+    """A widget holding the case's value: a slider for a number that it has."""
     label = field.label_with_unit
     key, value = f"if-{field.name}-{name}", measured.fields.get(field.name)
     if field.kind == "number":
-        return column.text_input(label, "" if value is None else f"{float(value):g}", key=key, help=f"Allowed: {field.allowed()}.")
+        if value is None:
+            return column.text_input(label, "", key=key, placeholder="not given", help=f"Allowed: {field.allowed()}.")
+        low, high = slider_ends(field, float(value))
+        step, shown = (1.0, "%.0f") if field.unit == "years" else (0.1, "%.1f")
+        return column.slider(label, low, high, float(value), step, shown, key=key)
     options = ["", *category_values(field)]
     shown = "" if value is None else ("yes" if value else "no") if field.kind == "flag" else str(value)
     return column.selectbox(label, options, index=options.index(shown), key=key, format_func=lambda v: v or "not given")
 
 
-def _shift(measured: MeasuredCase, name: str) -> float:
-    """How far to move the nodule towards the capsule, in mm; 0 where it cannot be moved."""
-    view = nearest_view(measured)
-    if view is None:
-        return 0.0
-    (line, touches), spacing = away_from_capsule(measured, view), measured.case.images[view].pixel_spacing_mm
-    if spacing is None or touches:
-        return 0.0
-    length = round(float(np.hypot(*(line * spacing))), 1)
-    label = "Move the nodule towards the capsule (mm; below 0: away)"
-    return float(st.slider(label, -5.0, length, 0.0, 0.1, key=f"if-shift-{name}"))
+def slider_ends(field: Field, value: float) -> tuple[float, float]:
+    """What a number's slider spans: the field's range, or `SPREADS` around its mean where that is less, with the value."""
+    reach = SPREADS * field.spread
+    return float(max(field.low, min(value, field.mean - reach))), float(min(field.high, max(value, field.mean + reach)))
 
 
-def _told(found: Crossing | None) -> str:
+def _report(measured: MeasuredCase) -> str:
+    """The report without the words that were clicked, or rewritten."""
+    name, place = measured.case.case_id, st.container()
+    with st.expander("Rewrite the report", icon=":material/edit:"):
+        text = st.text_area("Report", measured.case.report_text, key=f"if-report-{name}", label_visibility="collapsed")
+    told = words_of(text)
+    if len(told) > MOST_WORDS:
+        place.caption(f"The report has {len(told):,} words: rewrite it below to shorten it.")
+        return text
+    if not told:
+        place.caption("There is no report: write one below.")
+        return text
+    gone: list[int] = place.pills(
+        "Report: click a word to take it out", range(len(told)), selection_mode="multi", wrap=True,
+        format_func=lambda i: literal(told[i]), key=f"if-words-{name}-{zlib.crc32(text.encode('utf-8', 'replace'))}",
+    )  # fmt: skip
+    if gone:
+        place.caption(f"{len(gone)} of {len(told)} words taken out.")
+    return without_words(text, gone)
+
+
+@st.fragment
+def _distance_and_crossing(key: str, model: str, measured: MeasuredCase) -> None:
+    left, right = st.columns([3, 2], gap="large")
+    with right:
+        raw = state.read("threshold")
+        wanted = int(raw) if raw.isdecimal() and 1 <= int(raw) <= 99 else THRESHOLD
+        at = st.slider("Threshold (%)", 1, 99, wanted, key="if-threshold")
+        state.write(threshold=str(at) if at != THRESHOLD else None)
+        threshold = at / 100
+        if asked("Find the smallest change that crosses it", "smallest"):
+            st.markdown(_told(resources.smallest_crossing(key, model, threshold, measured), threshold))
+    if measured.features:
+        with left:
+            curve = resources.distance_curve(key, model, measured)
+            figure(
+                individual_curve(curve, resources.external_curve(), threshold),
+                f"The nodule of the {nearest_view(measured)} view slid along its line to the capsule, all else held; red: as it "
+                "is. Dotted: observed in the synthetic external cohort. The distance is the shortest over the views.",
+                key="if-distance", data=distance_table(curve),
+            )  # fmt: skip
+
+
+def _told(found: Crossing | None, threshold: float) -> str:
+    held = "Age, sex, histology, BRAF and place were held."
     if found is None:
         return (
             f"No change of one or two fields that a second look could read differently takes the prediction across "
-            f"{percent(THRESHOLD)}. Age, sex, histology, BRAF and place were held."
+            f"{percent(threshold)}. {held}"
         )
-    return (
-        f"{' and '.join(_change(c) for c in found.changes)}: **{percent(found.probability, 1)}**. "
-        "Age, sex, histology, BRAF and place were held."
-    )
+    return f"{' and '.join(_change(c) for c in found.changes)}: **{percent(found.probability, 1)}**. {held}"
 
 
 def _change(change: Change) -> str:

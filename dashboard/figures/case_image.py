@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from skimage.draw import polygon2mask
 
 from dashboard.figures.style import CAPSULE, GLAND, HEAT, MARKED, NODULE, SIGNED, styled
 from model.features.cpdt import CapsuleDistance
+from model.features.extract import ViewFeatures
 from model.schema import GrayImage, MapName, Mask
 
 Box = tuple[int, int, int, int]
@@ -179,6 +180,19 @@ def distance_label(capsule: CapsuleDistance) -> str:
     return f"{capsule.distance:.1f} mm"
 
 
+def shortest_distance(views: Iterable[ViewFeatures]) -> CapsuleDistance | None:
+    """The shortest capsule distance over the views, in mm where both tell it; None where nothing was measured."""
+    return min(
+        (f.capsule for f in views), key=lambda c: c.fraction if c.distance is None else c.distance, default=None
+    )  # fmt: skip
+
+
+def scale_length_mm(spacing_mm: tuple[float, float], columns: int) -> int:
+    """The longest of a few round lengths that fits a third of the width."""
+    fitting = (mm for mm in _SCALE_LENGTHS_MM if mm / spacing_mm[1] <= columns / 3)
+    return next(fitting, _SCALE_LENGTHS_MM[-1])
+
+
 def data_uri(pixels: GrayImage) -> str:
     """A grey picture as PNG in a data address."""
     return png_uri(grey_image(pixels))
@@ -256,10 +270,8 @@ def _capsule_line(figure: go.Figure, capsule: CapsuleDistance, window: Box) -> N
 
 
 def _scale_bar(figure: go.Figure, spacing_mm: tuple[float, float], window: Box) -> None:
-    """The longest of a few round lengths that fits a third of the width."""
     r0, r1, c0, c1 = window
-    fitting = (mm for mm in _SCALE_LENGTHS_MM if mm / spacing_mm[1] <= (c1 - c0) / 3)
-    length_mm = next(fitting, _SCALE_LENGTHS_MM[-1])
+    length_mm = scale_length_mm(spacing_mm, c1 - c0)
     length = length_mm / spacing_mm[1]
     x1, y = c1 - 0.03 * (c1 - c0), r1 - 0.05 * (r1 - r0)
     figure.add_shape(type="line", x0=x1 - length, x1=x1, y0=y, y1=y, line={"color": "#ffffff", "width": 3})

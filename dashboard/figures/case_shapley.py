@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import LOWERS, MUTED, OBSERVED, RAISES, REFERENCE, styled
+from dashboard.figures.style import LOWERS, MUTED, OBSERVED, RAISES, REFERENCE, TOTAL, styled
 from model.explain.shapley import ShapleyResult
 from model.explain.truth import Agreement
 
@@ -72,7 +72,7 @@ def waterfall(result: ShapleyResult, *, scale: str = "probability") -> go.Figure
             x=[base, *values, 0], measure=["absolute", *["relative"] * len(values), "total"],
             text=[ends[0], *texts, ends[1]], textposition="outside", cliponaxis=False,
             increasing={"marker": {"color": RAISES}}, decreasing={"marker": {"color": LOWERS}},
-            totals={"marker": {"color": "#5b6770"}}, connector={"line": {"color": MUTED, "width": 1}},
+            totals={"marker": {"color": TOTAL}}, connector={"line": {"color": MUTED, "width": 1}},
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )  # fmt: skip

@@ -13,6 +13,9 @@ RISK = "Cividis"
 RAISES, LOWERS = "#c4601a", "#2a6ca8"
 """What raises the risk (orange) and what lowers it (blue)."""
 
+TOTAL = "#5b6770"
+"""The ends of a waterfall."""
+
 OBSERVED, PREDICTED, REFERENCE = "#1f6f8b", "#b5651d", "#8a8f94"
 MARKED = "#d7263d"
 """The one case or point that a figure is about."""
@@ -47,12 +50,15 @@ def styled(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure
 
 
 def words(field: Field, value: Value, digits: int | None = None) -> str:
-    """A field's value as text, a number with its unit; to whole years, 0.1 mm and 0.01 without unit unless told otherwise."""
+    """A field's value as text, a number with its unit; at most 0 digits for years, 1 for mm, 2 without unit unless told."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if not isinstance(value, float):
+        return str(value)
     if digits is None:
         digits = {"years": 0, "": 2}.get(field.unit, 1)
-    return f"{value:.{digits}f} {field.unit}".rstrip() if isinstance(value, float) else str(value)
+    number = f"{value:.{digits}f}"
+    return f"{number.rstrip('0').rstrip('.') if digits else number} {field.unit}".rstrip()
 
 
 def percent(value: float, digits: int = 0) -> str:

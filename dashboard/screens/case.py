@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import attention, evidence, outline, picker, pixels, scores, similar, upload, whatif
-from dashboard.figures.case_image import distance_label, picture
+from dashboard.case import attention, evidence, outline, picker, pixels, reports, scores, similar, upload, whatif
+from dashboard.figures.case_image import distance_label, picture, shortest_distance
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
 from dashboard.parts import asked, figure, problem
-from dashboard.report import case_report
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.summary import summarise
@@ -84,11 +81,7 @@ def main() -> None:
         if revealed:
             known = resources.sample_truth()
             evidence.truth_section(shapley, known.loc[case.case_id], known)
-    st.download_button(
-        "This case as one page (HTML)", lambda: case_report(measured, prediction, shapley, version=version("llnm-explorer")),
-        f"{case.case_id.replace(' ', '-')}.html", "text/html", icon=":material/description:",
-        help="Pictures, numbers and reasons on one page for printing; it needs nothing else.",
-    )  # fmt: skip
+    reports.buttons(measured, prediction, shapley, predictor.checkpoint.card)
 
 
 def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:
@@ -114,10 +107,7 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:
         if case.provenance == "synthetic" and case.labels:
             revealed = truth(case)
     with right:
-        distance = min(
-            (f.capsule for f in measured.features.values()), key=lambda c: c.fraction if c.distance is None else c.distance,
-            default=None,
-        )  # fmt: skip
+        distance = shortest_distance(measured.features.values())
         st.metric("Capsule distance, shortest over the views", "not measured" if distance is None else distance_label(distance))
         comparator(case)
         st.markdown("**Risk stage, if there is LLNM**")

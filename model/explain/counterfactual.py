@@ -5,7 +5,8 @@ Nothing here is causal: it tells how the model would read another case, not what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
@@ -13,8 +14,11 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.signal import fftconvolve
+from skimage.measure import find_contours
 
 from model.encode import MeasuredCase, measured_fields
+from model.features.cpdt import filled_gland
 from model.features.extract import relocate
 from model.predict import Predictor
 from model.schema import FIELD, FIELDS, Value, View, category_values
@@ -45,6 +49,26 @@ class DistanceCurve:
     probability: FloatArray
     here: int
     unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class CapsulePath:
+    """The places of a nodule at which it is as far from the capsule as it is now, in their order along the capsule.
+
+    Parameters
+    ----------
+    along : (k,) way from where the nodule is, increasing through 0; above 0 is clockwise on the picture.
+    offset : (k, 2) shift there, (down, right) in pixels.
+    unit : of `along`: "mm", or "pixels" where the view has no pixel spacing.
+    """
+
+    along: FloatArray
+    offset: FloatArray
+    unit: str
+
+    def at(self, along: float) -> FloatArray:
+        """(down, right) in pixels after a way along the capsule; the path's end where it goes beyond."""
+        return np.array([np.interp(along, self.along, self.offset[:, i]) for i in range(2)])
 
 
 @dataclass(frozen=True)
@@ -93,6 +117,20 @@ def changed(
                 store[name] = value
     case = replace(case, fields=typed, report_text=case.report_text if report is None else report)
     return replace(measured, case=case, fields=values)
+
+
+def words_of(report: str) -> list[str]:
+    """The words of a report, in order, with the punctuation that stands against them."""
+    return re.findall(r"\S+", report)
+
+
+def without_words(report: str, places: Collection[int]) -> str:
+    """The report without the words at some places of `words_of`; what stands between the others stays."""
+    spans = [match.span() for match in re.finditer(r"\S+\s*", report)]
+    gone = [spans[i] for i in sorted(set(places)) if 0 <= i < len(spans)]
+    for start, end in reversed(gone):
+        report = report[:start] + report[end:]
+    return report.rstrip() if gone else report
 
 
 def moved(measured: MeasuredCase, view: View, down_px: float, right_px: float) -> MeasuredCase:
@@ -144,6 +182,67 @@ def moved_away(measured: MeasuredCase, view: View, mm: float) -> MeasuredCase:
         raise ValueError(f"the {view} view has no pixel spacing")
     line, _ = away_from_capsule(measured, view)
     return moved(measured, view, *(line * mm / (float(np.hypot(*(line * spacing))) or 1.0)))
+
+
+def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
+    """Where the nodule can be moved along the capsule at the distance that it has now.
+
+    The shifts that bring the nodule N onto something outside the gland G are the sum set of Gᶜ and −N (Minkowski), and
+    the capsule distance after a shift is the shift's distance to that set. So the path is a level line of its signed
+    distance transform, through the shift 0. It ends where the nodule would leave the picture. A nodule that crosses the
+    capsule keeps its depth across it.
+
+    Raises
+    ------
+    KeyError
+        If the view was not measured.
+    """
+    found, spacing = measured.segmentations[view], _spacing(measured, view)
+    rows, columns = np.flatnonzero(found.nodule.any(1)), np.flatnonzero(found.nodule.any(0))
+    nodule = found.nodule[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    outside = ~filled_gland(found.gland)
+    hit = fftconvolve(outside.astype(np.float32), nodule[::-1, ::-1].astype(np.float32)) > 0.5
+    origin = np.array([rows[-1], columns[-1]])  # of the shifts in `hit`
+    unit = "pixels" if measured.case.images[view].pixel_spacing_mm is None else "mm"
+    stay = CapsulePath(np.zeros(1), np.zeros((1, 2)), unit)
+    if hit.all():
+        return stay
+    clearance = ndimage.distance_transform_edt(~hit, sampling=spacing) - ndimage.distance_transform_edt(hit, sampling=spacing)
+    inside_picture = np.zeros_like(hit)
+    inside_picture[nodule.shape[0] - 1 : outside.shape[0], nodule.shape[1] - 1 : outside.shape[1]] = True
+    # A little above the value there, since a level line through a grid point is ambiguous.
+    level = clearance[tuple(origin)] + 1e-6 * min(spacing)
+    lines = [line - origin for line in find_contours(clearance, level, mask=inside_picture)]  # type: ignore[no-untyped-call]
+    line = min(lines, key=lambda points: float(np.hypot(*points.T).min()), default=None)
+    if line is None or np.hypot(*line.T).min() > 1:
+        return stay
+    here = int(np.hypot(*line.T).argmin())
+    if np.array_equal(line[0], line[-1]):  # all around: as far one way as the other
+        line = np.roll(line[:-1], len(line) // 2 - here, axis=0)
+        here = len(line) // 2
+    line[here] = 0
+    way = np.concatenate([[0], np.cumsum(np.hypot(*(np.diff(line, axis=0) * spacing).T))])
+    return CapsulePath(way - way[here], line, unit)
+
+
+def placed(
+    measured: MeasuredCase, view: View, path: CapsulePath, *, along: float = 0.0, towards: float = 0.0
+) -> MeasuredCase:
+    """The case with its nodule moved along the capsule and then towards it.
+
+    Parameters
+    ----------
+    path : from `capsule_path`, of the same case and view.
+    along, towards : in the path's unit; below 0 counter-clockwise, and away.
+    """
+    shift = path.at(along)
+    case = moved(measured, view, *shift) if along else measured
+    if towards:
+        line, _ = away_from_capsule(case, view)
+        away = line / (float(np.hypot(*(line * _spacing(measured, view)))) or 1.0)
+        # From where it was in one step, so that its outline is resampled once.
+        case = moved(measured, view, *(shift - towards * away))
+    return case
 
 
 def distance_curve(predictor: Predictor, measured: MeasuredCase, view: View) -> DistanceCurve:
@@ -212,6 +311,11 @@ def nearest_view(measured: MeasuredCase) -> View | None:
     """The view with the shortest capsule distance; None where none was measured."""
     views = measured.features
     return min(views, key=lambda v: views[v].capsule.fraction, default=None)
+
+
+def _spacing(measured: MeasuredCase, view: View) -> tuple[float, float]:
+    """Size of a pixel in mm; (1, 1) where it is not known, so that lengths are in pixels."""
+    return measured.case.images[view].pixel_spacing_mm or (1.0, 1.0)
 
 
 def _placed(measured: MeasuredCase) -> bool:

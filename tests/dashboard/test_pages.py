@@ -120,16 +120,68 @@ def test_scores_of_a_case_without_report_say_so() -> None:
     assert "Without a score" in said
 
 
-def test_changing_the_age_moves_the_prediction_and_nonsense_is_told() -> None:
+def after_the_change(app: AppTest) -> str:
+    return str(next(m.value for m in app.metric if m.label.endswith("after the change")))
+
+
+def test_changing_the_age_moves_the_prediction_and_back() -> None:
     app = opened("case", whatif="1", attention="0")
     assert not app.exception
-    age = next(t for t in app.text_input if t.label == "Age (years)")
-    before = next(m.value for m in app.metric if m.label.endswith("after the change"))
-    age.set_value("19" if float(age.value) > 50 else "85").run()
-    assert next(m.value for m in app.metric if m.label.endswith("after the change")) != before
-    next(t for t in app.text_input if t.label == "Age (years)").set_value("430").run()
+    age = next(s for s in app.slider if s.label == "Age (years)")
+    before, value = after_the_change(app), age.value
+    age.set_value(19.0 if value > 50 else 85.0).run()
+    assert after_the_change(app) != before
+    next(s for s in app.slider if s.label == "Age (years)").set_value(value).run()
+    assert not app.exception
+    assert after_the_change(app) == before
+
+
+def test_moving_the_nodule_along_keeps_its_distance_and_towards_brings_it_to_the_capsule() -> None:
+    app = opened("case", whatif="1", attention="0")
+
+    def distance() -> float:
+        told = next(str(c.value) for c in app.caption if "shortest over the views: " in str(c.value))
+        return float(told.split("shortest over the views: ")[1].split(" mm")[0])
+
+    before = distance()
+    next(s for s in app.slider if s.label.startswith("Along the capsule")).set_value(3.0).run()
+    assert not app.exception
+    assert distance() == pytest.approx(before, abs=0.2)  # a pixel is 0.15 mm
+    towards = next(s for s in app.slider if s.label.startswith("Towards the capsule"))
+    towards.set_value(towards.max).run()
+    assert distance() < 0.25
+
+
+def test_words_taken_out_shorten_the_report_and_take_their_weight_with_them() -> None:
+    app = opened("case", whatif="1", attention="0")
+    before = after_the_change(app)
+    pills = next(p for p in app.button_group if p.key.startswith("if-words-"))
+    pills.set_value(list(range(len(pills.options) - 3))).run()
+    assert not app.exception
+    assert f"{len(pills.options) - 3} of {len(pills.options)} words taken out" in words(app)
+    assert after_the_change(app) != before
+
+
+def test_numbers_that_a_case_lacks_are_typed_and_nonsense_is_told() -> None:
+    app = opened("case", source="own", whatif="1", attention="0")
+    next(u for u in app.file_uploader if u.key == "own-transverse").upload("a.png", sample_picture(), "image/png")
+    next(b for b in app.button if b.label == "Predict").click()
+    app.run()
+    before = after_the_change(app)
+    age = next(t for t in app.text_input if t.key.startswith("if-age_years"))
+    age.set_value("19").run()
+    assert after_the_change(app) != before
+    next(t for t in app.text_input if t.key.startswith("if-age_years")).set_value("430").run()
     assert not app.exception
     assert "18 to 110 years" in words(app)
+
+
+@pytest.mark.parametrize(("address", "shown"), [("30", 30), ("0", 50), ("x", 50), ("100", 50)])
+def test_threshold_comes_from_the_address_where_it_is_one(address: str, shown: int) -> None:
+    app = opened("case", whatif="1", attention="0", threshold=address, smallest="1")
+    assert not app.exception
+    assert next(s for s in app.slider if s.label == "Threshold (%)").value == shown
+    assert "Age, sex, histology, BRAF and place were held." in words(app)
 
 
 def test_summary_says_the_same_probability_as_the_headline(case_page: AppTest) -> None:

@@ -6,8 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from model.explain.counterfactual import changed, distance_curve, moved, nearest_view, smallest_crossing
+from model.encode import MeasuredCase, measure
+from model.explain.counterfactual import (
+    capsule_path,
+    changed,
+    distance_curve,
+    moved,
+    nearest_view,
+    placed,
+    smallest_crossing,
+    without_words,
+    words_of,
+)
+from model.schema import Case, ViewImage
+from model.segment import Segmentation
 
 
 def test_changing_nothing_changes_nothing(predictor, measured) -> None:
@@ -40,6 +55,75 @@ def test_moving_towards_the_capsule_shortens_the_distance_and_keeps_the_looks(me
     assert nearer.fields["capsule_distance_mm"] < case.fields["capsule_distance_mm"]
     assert np.array_equal(nearer.features[view].maps[1:], case.features[view].maps[1:])
     assert not np.array_equal(nearer.features[view].maps[0], case.features[view].maps[0])
+
+
+def discs(centre: tuple[float, float], radius: float = 9, spacing: tuple[float, float] | None = (0.1, 0.1)) -> MeasuredCase:
+    """A round nodule in a round gland of radius 60 about (80, 80), in a picture of 160 × 160."""
+    rows, columns = np.mgrid[:160, :160]
+    gland = np.hypot(rows - 80, columns - 80) <= 60
+    nodule = np.hypot(rows - centre[0], columns - centre[1]) <= radius
+    image = ViewImage(np.random.default_rng(0).random((160, 160), np.float32), spacing)
+    found = Segmentation(nodule, gland, 1.0, 1.0)
+    return measure(Case("discs", {"transverse": image}), {"transverse": found}, map_size=64)
+
+
+def test_path_in_a_round_gland_is_a_circle_run_clockwise() -> None:
+    case = discs((40, 80))  # above the middle, 40 pixels from it
+    path = capsule_path(case, "transverse")
+    assert path.unit == "mm"
+    assert np.hypot(*np.add(path.offset, (-40, 0)).T) == pytest.approx(40, abs=1)
+    assert path.along[-1] - path.along[0] == pytest.approx(2 * np.pi * 4.0, rel=0.05)
+    assert path.at(0) == pytest.approx((0, 0), abs=1e-9)
+    quarter = path.at(2 * np.pi * 4.0 / 4)
+    assert quarter == pytest.approx((40, 40), abs=3)  # to the right of the middle
+    assert path.at(-2 * np.pi * 4.0 / 4) == pytest.approx((40, -40), abs=3)
+
+
+def test_way_along_is_in_pixels_where_the_spacing_is_unknown() -> None:
+    path = capsule_path(discs((40, 80), spacing=None), "transverse")
+    assert path.unit == "pixels"
+    assert path.along[-1] - path.along[0] == pytest.approx(2 * np.pi * 40, rel=0.05)
+
+
+def test_nodule_in_the_middle_has_no_other_place_and_one_that_fills_the_picture_stays() -> None:
+    path = capsule_path(discs((80, 80)), "transverse")
+    assert np.abs(path.offset).max() <= 2
+    whole = discs((80, 80), radius=200)
+    assert len(capsule_path(whole, "transverse").along) == 1
+
+
+@settings(max_examples=25)
+@given(case=st.integers(0, 7), share=st.floats(-1, 1), view=st.integers(0, 1))
+def test_along_keeps_the_distance_and_back_again_too(measured, case: int, share: float, view: int) -> None:
+    one = measured[case]
+    names = list(one.features)
+    name = names[view % len(names)]
+    path = capsule_path(one, name)
+    pixel = max(one.case.images[name].pixel_spacing_mm)
+    before = one.features[name].capsule.distance
+    along = share * (path.along[-1] if share > 0 else -path.along[0])
+    there = placed(one, name, path, along=along)
+    assert there.features[name].capsule.distance == pytest.approx(before, abs=pixel)
+    back = placed(there, name, capsule_path(there, name), along=-along)
+    assert back.features[name].capsule.distance == pytest.approx(before, abs=pixel)
+
+
+def test_towards_after_along_shortens_the_distance_by_as_much() -> None:
+    case = discs((50, 80))
+    path = capsule_path(case, "transverse")
+    before = case.features["transverse"].capsule.distance
+    moved_both = placed(case, "transverse", path, along=3.0, towards=1.0)
+    assert moved_both.features["transverse"].capsule.distance == pytest.approx(before - 1.0, abs=0.1)
+    assert placed(case, "transverse", path) is case
+
+
+def test_words_are_taken_out_where_they_stand() -> None:
+    report = "Left lobe,\n11 mm  nodule, solid."
+    assert words_of(report) == ["Left", "lobe,", "11", "mm", "nodule,", "solid."]
+    assert without_words(report, []) == report
+    assert without_words(report, [1, 4]) == "Left 11 mm  solid."
+    assert without_words(report, [5, 5, 99, -1]) == "Left lobe,\n11 mm  nodule,"
+    assert without_words(report, range(6)) == ""
 
 
 def test_distance_curve_passes_through_the_case_itself(predictor, measured) -> None:
