@@ -28,12 +28,15 @@ from model.nets.llnm_net import LlnmNet
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
 from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, VIEWS, category_values
+from model.uncertainty.novelty import Reference
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "llnm-compact"
 """The checkpoint that comes with the project."""
 
 _FILES = ("llnm_net.safetensors", "segmentation.safetensors", "validation.safetensors", "tokenizer.json")
-FORMAT = 1
+REFERENCE_FILE = "reference.safetensors"
+FORMAT = 2
+"""2 added `REFERENCE_FILE`; a folder of format 1 is read as a checkpoint without it."""
 
 
 def schema_description() -> dict[str, Any]:
@@ -58,6 +61,8 @@ class Checkpoint:
     temperature : logit ÷ temperature is the calibrated logit (Guo et al. 2017).
     validation_logits, validation_labels : (n,) calibrated logits and outcomes of the validation cases.
     card : the model card.
+    reference : what tells a case unlike the training cases; None in a checkpoint of before format 2, to which
+        `llnm calibrate` adds it.
     """
 
     net: LlnmNet
@@ -67,6 +72,7 @@ class Checkpoint:
     validation_logits: npt.NDArray[np.float32]
     validation_labels: npt.NDArray[np.bool_]
     card: Mapping[str, Any]
+    reference: Reference | None = None
 
     @property
     def identity(self) -> str:
@@ -88,6 +94,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> None:
         "validation.safetensors": save_tensors(tensors),
         "tokenizer.json": checkpoint.tokenizer.to_json().encode("utf-8"),
     }
+    if checkpoint.reference is not None:
+        contents[REFERENCE_FILE] = save_tensors(checkpoint.reference.to_tensors())
     card = {
         **checkpoint.card,
         "format": FORMAT,
@@ -119,9 +127,9 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"card.json cannot be read ({error})", where=str(folder), fix="Restore it.") from None
-    if card.get("format") != FORMAT:
+    if card.get("format") not in range(1, FORMAT + 1):
         raise CheckpointError(
-            f"format {card.get('format')!r}, this version reads {FORMAT}", where=str(folder), fix="Train it again."
+            f"format {card.get('format')!r}, this version reads 1 to {FORMAT}", where=str(folder), fix="Train it again."
         )
     expected, found = schema_description(), card.get("schema", {})
     different = [key for key in expected if found.get(key) != expected[key]]
@@ -130,7 +138,7 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
             f"made for other {', '.join(different)}", where=str(folder), fix="Train again with this version's schema."
         )
     data: dict[str, bytes] = {}
-    for name in _FILES:
+    for name in (*_FILES, *((REFERENCE_FILE,) if REFERENCE_FILE in card["sha256"] else ())):
         try:
             data[name] = (folder / name).read_bytes()
         except OSError:
@@ -143,6 +151,7 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         segmentation = SegmentationNet(base=int(card["segmentation"]["base"]))
         segmentation.load_state_dict(load_tensors(data["segmentation.safetensors"]))
         validation = load_tensors(data["validation.safetensors"])
+        reference = Reference.from_tensors(load_tensors(data[REFERENCE_FILE])) if REFERENCE_FILE in data else None
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"the weights do not fit ({error})", where=str(folder), fix="Restore the folder."
@@ -155,6 +164,7 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         validation_logits=validation["validation_logits"].numpy(),
         validation_labels=validation["validation_labels"].numpy().astype(bool),
         card=card,
+        reference=reference,
     )
 
 
