@@ -193,6 +193,7 @@ class Predictor:
         return Interval(float(low), float(high), positives, count)
 
     def _prediction(self, measured: MeasuredCase, logit: float, stage: np.ndarray[Any, Any]) -> Prediction:
+        novelty = self.novelty(measured)
         return Prediction(
             case_id=measured.case.case_id,
             probability=1 / (1 + math.exp(-logit)),
@@ -200,10 +201,10 @@ class Predictor:
             interval=self.interval(logit),
             stage_probabilities=(float(stage[0]), float(stage[1]), float(stage[2])),
             fields=measured.fields,
-            notices=self.notices(measured),
+            notices=self.notices(measured, novelty),
             model=self.checkpoint.identity,
             conformal=tuple(limits.of(logit) for limits in self.thresholds.values()),
-            novelty=self.novelty(measured),
+            novelty=novelty,
         )
 
     def novelty(self, measured: MeasuredCase) -> tuple[NoveltyScore, ...]:
@@ -211,12 +212,12 @@ class Predictor:
         reference = self.checkpoint.reference
         return () if reference is None else reference.scores(measured)
 
-    def notices(self, measured: MeasuredCase) -> tuple[str, ...]:
+    def notices(self, measured: MeasuredCase, novelty: tuple[NoveltyScore, ...]) -> tuple[str, ...]:
         """What a reader must know beside the number: domain, likeness to the training cases, outlines, missing inputs."""
         case, result = measured.case, []
         if case.provenance != "synthetic" and self.checkpoint.card.get("training_data") == "synthetic":
             result.append(OUT_OF_DOMAIN)
-        result += [score.words for score in self.novelty(measured) if score.unlike]
+        result += [score.words for score in novelty if score.unlike]
         for view, found in measured.segmentations.items():
             if not found.found:
                 what = "nodule" if not found.nodule.any() else "gland"

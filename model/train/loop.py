@@ -1,8 +1,8 @@
 """From a cohort folder to a checkpoint: `train`. Seeded, resumable after any interruption, CPU or CUDA.
 
 Order: segmentation network → pictures measured once → tokenizer → LLNM-Net with early stopping on the validation
-AUROC → temperature on the validation cases → what tells other cases from these → checkpoint with its card. Each stage leaves its result in `OUT/work`, so
-the same call goes on where it stopped; state is kept in safetensors.
+AUROC → temperature on the validation cases → what tells other cases from these → checkpoint with its card. Each stage
+leaves its result in `OUT/work`, so the same call goes on where it stopped; state is kept in safetensors.
 """
 
 from __future__ import annotations
@@ -286,7 +286,9 @@ def _dataset(
         )
         tensors = {f.name: getattr(built.inputs, f.name) for f in fields(NetworkInputs)}
         stored = {k: v.contiguous() for k, v in tensors.items() if v is not None}
-        atomic_write_bytes(file, save_tensors({**stored, "llnm": built.llnm, "stage": built.stage, "features": built.features}))
+        atomic_write_bytes(
+            file, save_tensors({**stored, "llnm": built.llnm, "stage": built.stage, "features": built.features})
+        )
     loaded = load_file(file)
     llnm, stage, features = (loaded.pop(name) for name in ("llnm", "stage", "features"))
     return Dataset(NetworkInputs(**loaded), llnm, stage, features, names)

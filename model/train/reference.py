@@ -64,7 +64,9 @@ def add_reference(
     cohort = read_cohort(cohort_folder)
     rows = split_cases(cohort, seed=int(checkpoint.card["settings"]["seed"]))
     if len(rows[1]) != len(checkpoint.validation_logits):
-        raise _another(cohort_folder, f"{len(rows[1])} validation cases where it has {len(checkpoint.validation_logits)}")
+        raise _another(
+            cohort_folder, f"{len(rows[1])} validation cases where it has {len(checkpoint.validation_logits)}"
+        )
     done = 0
 
     def count(more: int) -> None:

@@ -53,6 +53,21 @@ class ConformalSet:
         """What the set holds, for a reader: "LLNM", "no LLNM", "undecided" or "neither fits"."""
         return "undecided" if self.llnm and self.no_llnm else " ".join(self.outcomes) or "neither fits"
 
+    @property
+    def sentence(self) -> str:
+        """What the set says of a case, and what its level promises."""
+        if len(self.outcomes) == 1:
+            said = f"{self.outcomes[0]} alone is left; {NO_LLNM if self.llnm else LLNM} is ruled out at this level."
+        elif self.outcomes:
+            said = "undecided; neither LLNM nor its absence is ruled out at this level."
+        else:
+            said = "neither outcome fits; the case is unlike validation cases of either kind."
+        share = f"{100 * self.level:g} %"
+        return (
+            f"{share} conformal set: {said} Of cases like the validation cases, at least {share} of those with LLNM and of "
+            "those without have their outcome in their set."
+        )
+
     def covers(self, llnm: bool) -> bool:
         """Whether the set holds an outcome."""
         return self.llnm if llnm else self.no_llnm

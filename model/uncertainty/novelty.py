@@ -218,6 +218,11 @@ class Reference:
         numbers, categories = field_values(measured)
         return (*found, self.fields.score(numbers, categories))
 
+    def validation(self, part: str) -> FloatArray:
+        """(n,) distances of the validation cases for the part that a `NoveltyScore` names, ascending."""
+        by_part = {f"{view} picture": known.validation for view, known in self.pictures.items()}
+        return by_part.get(part, self.fields.validation)
+
     def to_tensors(self) -> dict[str, Tensor]:
         """Plain tensors for safetensors; numbers that are only compared are kept as float32."""
         parts: dict[str, Any] = {f"fields.{name}": value for name, value in vars(self.fields).items()}
@@ -234,7 +239,9 @@ class Reference:
         parts: dict[str, dict[str, Any]] = {}
         for name, value in tensors.items():
             part, _, attribute = name.partition(".")
-            parts.setdefault(part, {})[attribute] = value.numpy().astype(float if value.is_floating_point() else np.int64)
+            parts.setdefault(part, {})[attribute] = value.numpy().astype(
+                float if value.is_floating_point() else np.int64
+            )
         fields = FieldReference(**parts.pop("fields"))
         return cls({view: PictureReference(**parts[view]) for view in VIEWS if view in parts}, fields)
 
