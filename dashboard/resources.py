@@ -19,6 +19,7 @@ from model.errors import ProblemError, StatisticsError
 from model.train.folders import SHIPPED
 
 if TYPE_CHECKING:
+    from model.cohort.coverage import CentreCoverage
     from model.cohort.curves import RiskCurve
     from model.encode import MeasuredCase
     from model.explain.attention import CrossAttention
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from model.ingest.cases import Cohort
     from model.predict import Prediction, Predictor
     from model.schema import Case, View
+    from model.uncertainty.missing import MissingField
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data_samples"
 EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
@@ -104,6 +106,27 @@ def external_curve() -> RiskCurve | None:
         return risk_curve(x, ScoredCases.from_frame(known).label, np.linspace(0, float(np.quantile(x, 0.99)), 60))
     except StatisticsError:
         return None
+
+
+@st.cache_data(show_spinner=False)
+def centre_coverage(model: str, level: float) -> tuple[CentreCoverage, ...]:
+    """What the model's conformal sets achieve in each centre of the scored external cohort; empty without one."""
+    from model.cohort.coverage import by_centre
+    from model.cohort.scores import ScoredCases
+
+    if not EXTERNAL_SCORES.exists():
+        return ()
+    table = external_scores()
+    logits, labels = table["logit"].to_numpy(float), ScoredCases.from_frame(table).label.astype(bool)
+    return by_centre(predictor().thresholds[level], logits, labels, list(table["centre"]))
+
+
+@st.cache_resource(max_entries=64, show_spinner="Trying values of what is missing …")
+def missing_fields(key: str, model: str, _measured: MeasuredCase) -> tuple[MissingField, ...]:
+    """What each missing field of a case could do, kept by content."""
+    from model.uncertainty.missing import if_known
+
+    return if_known(predictor(), _measured)
 
 
 def case_key(case: Case) -> str:

@@ -1,4 +1,4 @@
-"""`llnm`: simulate, train, evaluate, predict, fields, serve. Everything a user can cause ends in one clear line."""
+"""`llnm`: simulate, train, calibrate, evaluate, predict, fields, serve. Everything a user can cause ends in one clear line."""
 
 from __future__ import annotations
 
@@ -118,6 +118,21 @@ def train(
             cohort, out, settings=settings, external=external, device=device, name=name,
             log=lambda line: tqdm.write(line), step=_Bars(),
         )  # fmt: skip
+
+
+@app.command()
+def calibrate(
+    cohort: Annotated[Path, typer.Argument(help="The cohort that the checkpoint was trained on.")],
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Add what tells unlike cases from the training cases to a checkpoint that lacks it; its weights stay."""
+    from model.train.checkpoint import SHIPPED
+    from model.train.reference import add_reference
+
+    with _told():
+        made = add_reference(cohort, checkpoint or SHIPPED, device=device, progress=partial(_Bars(), "measuring"))
+        typer.echo(json.dumps({"model": made.identity, **made.card["reference"]}))
 
 
 @app.command()

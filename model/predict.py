@@ -24,6 +24,8 @@ from model.schema import Case, Value, View
 from model.segment import Segmentation, segment
 from model.train.checkpoint import Checkpoint, load_checkpoint
 from model.train.folders import SHIPPED
+from model.uncertainty.conformal import STATED, ConformalSet, all_thresholds
+from model.uncertainty.novelty import NoveltyScore
 
 NEIGHBOURS = 200
 """Validation cases with the nearest score, from which the interval of a probability is taken."""
@@ -65,6 +67,8 @@ class Prediction:
     fields : the fields the model read, measured ones included.
     notices : what a reader must know beside the number.
     model : name and hash of the checkpoint.
+    conformal : outcomes that cannot be ruled out, one set for each of `conformal.LEVELS`, in ascending order.
+    novelty : how far each picture and the fields lie from the training cases; empty where the checkpoint cannot tell.
     """
 
     case_id: str
@@ -75,6 +79,13 @@ class Prediction:
     fields: Mapping[str, Value]
     notices: tuple[str, ...]
     model: str
+    conformal: tuple[ConformalSet, ...]
+    novelty: tuple[NoveltyScore, ...]
+
+    @property
+    def conformal_set(self) -> ConformalSet:
+        """The set of the level that is stated beside the probability."""
+        return next(s for s in self.conformal if s.level == STATED)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -87,6 +98,10 @@ class Prediction:
             "nearest had LLNM (Wilson)",
             "stage_probabilities": [round(p, 6) for p in self.stage_probabilities],
             "fields": {k: round(v, 4) if isinstance(v, float) else v for k, v in self.fields.items()},
+            "conformal_sets": {f"{s.level:g}": list(s.outcomes) for s in self.conformal},
+            "conformal_basis": "share of cases like the validation cases whose set holds their outcome, at least, among "
+            "those with LLNM and among those without (split conformal, by label)",
+            "novelty": [score.to_dict() for score in self.novelty],
             "notices": list(self.notices),
             "model": self.model,
         }
@@ -109,6 +124,7 @@ class Predictor:
         order = np.argsort(checkpoint.validation_logits, kind="stable")
         self._sorted_logits = checkpoint.validation_logits[order]
         self._positives = np.concatenate([[0], np.cumsum(checkpoint.validation_labels[order])])
+        self.thresholds = all_thresholds(checkpoint.validation_logits, checkpoint.validation_labels)
 
     @classmethod
     def load(cls, folder: Path | str = SHIPPED, device: str | None = None) -> Predictor:
@@ -178,6 +194,7 @@ class Predictor:
         return Interval(float(low), float(high), positives, count)
 
     def _prediction(self, measured: MeasuredCase, logit: float, stage: np.ndarray[Any, Any]) -> Prediction:
+        novelty = self.novelty(measured)
         return Prediction(
             case_id=measured.case.case_id,
             probability=1 / (1 + math.exp(-logit)),
@@ -185,15 +202,23 @@ class Predictor:
             interval=self.interval(logit),
             stage_probabilities=(float(stage[0]), float(stage[1]), float(stage[2])),
             fields=measured.fields,
-            notices=self.notices(measured),
+            notices=self.notices(measured, novelty),
             model=self.checkpoint.identity,
+            conformal=tuple(limits.of(logit) for limits in self.thresholds.values()),
+            novelty=novelty,
         )
 
-    def notices(self, measured: MeasuredCase) -> tuple[str, ...]:
-        """What a reader must know beside the number: domain, outlines, missing inputs."""
+    def novelty(self, measured: MeasuredCase) -> tuple[NoveltyScore, ...]:
+        """How far each picture and the fields lie from the training cases; empty where the checkpoint cannot tell."""
+        reference = self.checkpoint.reference
+        return () if reference is None else reference.scores(measured)
+
+    def notices(self, measured: MeasuredCase, novelty: tuple[NoveltyScore, ...]) -> tuple[str, ...]:
+        """What a reader must know beside the number: domain, likeness to the training cases, outlines, missing inputs."""
         case, result = measured.case, []
         if case.provenance != "synthetic" and self.checkpoint.card.get("training_data") == "synthetic":
             result.append(OUT_OF_DOMAIN)
+        result += [score.words for score in novelty if score.unlike]
         for view, found in measured.segmentations.items():
             if not found.found:
                 what = "nodule" if not found.nodule.any() else "gland"

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from model.nets.segmentation import SegmentationNet
+from model.nets.segmentation import SegmentationNet, channel_means
 from model.schema import GrayImage, Mask, ViewImage
 
 INPUT_SIZE = 128
@@ -34,12 +34,15 @@ class Segmentation:
     nodule, gland : (height, width) bool; either may be empty where nothing was found.
     nodule_confidence, gland_confidence : overlap (intersection over union) of the mask cut at 0.3 with that cut at 0.7;
         1 for a mask given by a person.
+    features : (F,) what the network's encoder sees in the whole picture (`channel_means`), whoever drew the masks; None
+        where no network saw it.
     """
 
     nodule: Mask
     gland: Mask
     nodule_confidence: float
     gland_confidence: float
+    features: npt.NDArray[np.float32] | None = None
 
     @property
     def found(self) -> bool:
@@ -105,9 +108,11 @@ def segment(
     for k in range(0, len(images), batch):
         block = images[k : k + batch]
         x = torch.from_numpy(np.stack([network_input(v.pixels) for v in block]))[:, None].to(device)
-        probability = torch.sigmoid(net(x)).float().cpu().numpy()
-        for view, p in zip(block, probability, strict=True):
-            found = clean(p, (view.pixels.shape[0], view.pixels.shape[1]))
+        levels = net.encode(x)
+        features = channel_means(levels).float().cpu().numpy()
+        probability = torch.sigmoid(net.decode(levels)).float().cpu().numpy()
+        for view, p, seen in zip(block, probability, features, strict=True):
+            found = replace(clean(p, (view.pixels.shape[0], view.pixels.shape[1])), features=seen)
             if view.gland_mask is not None:
                 found = replace(found, gland=view.gland_mask, gland_confidence=1.0)
             if view.nodule_mask is not None:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import attention, evidence, outline, picker, pixels, reports, scores, similar, upload, whatif
+from dashboard.case import attention, evidence, outline, picker, pixels, reports, scores, similar, uncertainty, upload, whatif
 from dashboard.figures.case_image import distance_label, picture, shortest_distance
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
@@ -48,6 +48,9 @@ def main() -> None:
             st.button("Go on with the outlines before that", type="primary")
         st.stop()
     revealed = answer(shown, measured, prediction)
+    st.subheader("How sure")
+    if asked("Show achieved coverage, distance from the training cases, and what is missing", "sure"):
+        uncertainty.section(key, model, measured, prediction)
     pictures(shown, measured)
     st.subheader("Why: contribution of each feature group (SHAP)")
     why = st.container()
@@ -101,8 +104,12 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:
             data=prediction_table(prediction),
             alt=f"Risk from 0 to 100 %: this case at {percent(prediction.probability, 1)}. {basis(prediction.interval)}.",
         )
+        st.markdown(prediction.conformal_set.sentence)
+        unlike = [score.words for score in prediction.novelty if score.unlike]
         for notice in prediction.notices:
-            if notice != OUT_OF_DOMAIN:
+            if notice in unlike:
+                st.warning(notice, icon=":material/warning:")
+            elif notice != OUT_OF_DOMAIN:
                 st.info(notice, icon=":material/info:")
         if case.provenance == "synthetic" and case.labels:
             revealed = truth(case)

@@ -11,6 +11,8 @@ DEPTH = 4
 """Times the network halves what it works on."""
 SQUARE = 2
 """Side of the squares of pixels that become channels."""
+WIDTHS = (1, 2, 3, 4, 6)
+"""Channels of each level, in units of those of the top level."""
 MULTIPLE = SQUARE * 2**DEPTH
 """The sides of a picture must be multiples of this."""
 
@@ -33,7 +35,7 @@ class SegmentationNet(nn.Module):
     def __init__(self, base: int = 16) -> None:
         super().__init__()
         self.base = base
-        widths = [base, base * 2, base * 3, base * 4, base * 6]
+        widths = [base * times for times in WIDTHS]
         self.encoder = nn.ModuleList(
             nn.Sequential(_conv(into, out), _conv(out, out))
             for into, out in zip([3 * SQUARE**2, *widths[:-1]], widths, strict=True)
@@ -49,8 +51,17 @@ class SegmentationNet(nn.Module):
         )
         self.head = nn.Conv2d(base, len(CLASSES) * SQUARE**2, 1)
 
+    @property
+    def feature_count(self) -> int:
+        """F: channels of the first column of nodes, all levels together."""
+        return self.base * sum(WIDTHS)
+
     def forward(self, image: Tensor) -> Tensor:
-        """Logits at the picture's own size.
+        """Logits at the picture's own size; raises `ValueError` as `encode` does."""
+        return self.decode(self.encode(image))
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The first column of nodes, X(0, 0) … X(4, 0): what the picture holds, from fine to coarse.
 
         Raises
         ------
@@ -65,16 +76,26 @@ class SegmentationNet(nn.Module):
         place = torch.stack([down.expand(height, width), right.expand(height, width)])
         x = torch.cat([image, place.expand(len(image), -1, -1, -1)], 1)
         x = F.pixel_unshuffle(x, SQUARE).contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
-        rows: list[list[Tensor]] = []  # rows[i] = X(i, 0), X(i, 1), …
+        levels: list[Tensor] = []
         for encode in self.encoder:
-            x = encode(F.max_pool2d(x, 2) if rows else x)
-            rows.append([x])
+            x = encode(F.max_pool2d(x, 2) if levels else x)
+            levels.append(x)
+        return levels
+
+    def decode(self, levels: list[Tensor]) -> Tensor:
+        """Logits at the picture's own size from what `encode` gave."""
+        rows = [[x] for x in levels]  # rows[i] = X(i, 0), X(i, 1), …
         for j in range(1, DEPTH + 1):
             for i in range(DEPTH + 1 - j):
                 up = F.interpolate(rows[i + 1][j - 1], scale_factor=2.0, mode="nearest")
                 rows[i].append(self.nested[f"{i}_{j}"](torch.cat([*rows[i], up], 1)))
         logits = self.head(rows[0][-1])
         return F.pixel_shuffle(logits, SQUARE)
+
+
+def channel_means(levels: list[Tensor]) -> Tensor:
+    """(B, F) mean of every channel of every level over the picture: what it is made of, wherever it lies."""
+    return torch.cat([x.mean((2, 3)) for x in levels], 1)
 
 
 def _conv(into: int, out: int) -> nn.Sequential:

@@ -29,9 +29,12 @@ from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
 from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, VIEWS, category_values
 from model.train.folders import SHIPPED
+from model.uncertainty.novelty import Reference
 
 _FILES = ("llnm_net.safetensors", "segmentation.safetensors", "validation.safetensors", "tokenizer.json")
-FORMAT = 1
+REFERENCE_FILE = "reference.safetensors"
+FORMAT = 2
+"""2 added `REFERENCE_FILE`; a folder of format 1 is read as a checkpoint without it."""
 
 
 def schema_description() -> dict[str, Any]:
@@ -56,6 +59,8 @@ class Checkpoint:
     temperature : logit ÷ temperature is the calibrated logit (Guo et al. 2017).
     validation_logits, validation_labels : (n,) calibrated logits and outcomes of the validation cases.
     card : the model card.
+    reference : what tells a case unlike the training cases; None in a checkpoint of before format 2, to which
+        `llnm calibrate` adds it.
     """
 
     net: LlnmNet
@@ -65,6 +70,7 @@ class Checkpoint:
     validation_logits: npt.NDArray[np.float32]
     validation_labels: npt.NDArray[np.bool_]
     card: Mapping[str, Any]
+    reference: Reference | None = None
 
     @property
     def identity(self) -> str:
@@ -87,6 +93,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> None:
         "validation.safetensors": save_tensors(tensors),
         "tokenizer.json": checkpoint.tokenizer.to_json().encode("utf-8"),
     }
+    if checkpoint.reference is not None:
+        contents[REFERENCE_FILE] = save_tensors(checkpoint.reference.to_tensors())
     card = {
         **checkpoint.card,
         "format": FORMAT,
@@ -120,9 +128,9 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         raise CheckpointError(f"card.json cannot be read ({error})", where=str(folder), fix="Restore it.") from None
     if not isinstance(card, dict):
         raise CheckpointError("card.json is no object", where=str(folder), fix="Restore it.")
-    if card.get("format") != FORMAT:
+    if card.get("format") not in range(1, FORMAT + 1):
         raise CheckpointError(
-            f"format {card.get('format')!r}, this version reads {FORMAT}", where=str(folder), fix="Train it again."
+            f"format {card.get('format')!r}, this version reads 1 to {FORMAT}", where=str(folder), fix="Train it again."
         )
     kinds = {"name": str, "sha256": dict, "schema": dict, "temperature": float | int}
     faulty = [key for key, kind in kinds.items() if not isinstance(card.get(key), kind)]
@@ -136,7 +144,7 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
             f"made for other {', '.join(different)}", where=str(folder), fix="Train again with this version's schema."
         )
     data: dict[str, bytes] = {}
-    for name in _FILES:
+    for name in (*_FILES, *((REFERENCE_FILE,) if REFERENCE_FILE in card["sha256"] else ())):
         try:
             data[name] = (folder / name).read_bytes()
         except OSError:
@@ -149,6 +157,7 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         segmentation = SegmentationNet(base=int(card["segmentation"]["base"]))
         segmentation.load_state_dict(load_tensors(data["segmentation.safetensors"]))
         validation = load_tensors(data["validation.safetensors"])
+        reference = Reference.from_tensors(load_tensors(data[REFERENCE_FILE])) if REFERENCE_FILE in data else None
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"the weights do not fit ({error})", where=str(folder), fix="Restore the folder."
@@ -161,6 +170,7 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         validation_logits=validation["validation_logits"].numpy(),
         validation_labels=validation["validation_labels"].numpy().astype(bool),
         card=card,
+        reference=reference,
     )
 
 

@@ -18,10 +18,10 @@ from model.encode import drop_groups, encode, measure
 from model.errors import CaseError
 from model.ingest.cases import Cohort
 from model.nets.config import NetConfig
-from model.nets.llnm_net import NetworkInputs
+from model.nets.llnm_net import LlnmNet, NetworkInputs
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
-from model.schema import GROUPS
+from model.schema import GROUPS, VIEWS
 from model.segment import segment
 
 
@@ -34,12 +34,14 @@ class Dataset:
     inputs : network inputs with the maps kept as uint8 (0…255) to save memory; `batch` gives floats.
     llnm : (n,) float, 0 or 1.
     stage : (n,) long, 0…2 for stages 1…3, −1 where unknown.
+    features : (n, V, F) what the segmentation network's encoder saw in each view's picture; NaN where there is none.
     case_ids : (n,) names.
     """
 
     inputs: NetworkInputs
     llnm: Tensor
     stage: Tensor
+    features: Tensor
     case_ids: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ class Dataset:
     def rows(self, index: Tensor) -> Dataset:
         """Some cases only."""
         names = tuple(self.case_ids[i] for i in index.tolist())
-        return Dataset(self.inputs.rows(index), self.llnm[index], self.stage[index], names)
+        return Dataset(self.inputs.rows(index), self.llnm[index], self.stage[index], self.features[index], names)
 
     def batch(self, index: Tensor) -> NetworkInputs:
         """Network inputs of some cases, maps as floats in 0…1."""
@@ -93,11 +95,14 @@ def build_dataset(
             fix="Training needs an outcome for every case: fill it in or leave the case out.",
         )
     llnm, stage = [], []
+    features = np.full((len(names), len(VIEWS), segmentation.feature_count), np.nan, np.float32)
     for k in range(0, len(names), 32):
         cases = [cohort.case(name) for name in names[k : k + 32]]
         places = [(i, view) for i, case in enumerate(cases) for view in case.images]
         found = segment(segmentation, [cases[i].images[view] for i, view in places], device=device)
         masks = dict(zip(places, found, strict=True))
+        for (i, view), seen in masks.items():
+            features[k + i, VIEWS.index(view)] = seen.features
         measured = [
             measure(case, {view: masks[i, view] for view in case.images}, map_size=config.map_size)
             for i, case in enumerate(cases)
@@ -109,7 +114,17 @@ def build_dataset(
             known = "stage" in case.labels and case.labels["llnm"]
             stage.append(int(str(case.labels["stage"])) - 1 if known else -1)
         progress(len(cases))
-    return Dataset(NetworkInputs.cat(parts), torch.tensor(llnm), torch.tensor(stage), tuple(names))
+    return Dataset(
+        NetworkInputs.cat(parts), torch.tensor(llnm), torch.tensor(stage), torch.from_numpy(features), tuple(names)
+    )
+
+
+@torch.inference_mode()
+def dataset_logits(net: LlnmNet, dataset: Dataset, device: torch.device) -> Tensor:
+    """Uncalibrated logits (n,) on the CPU."""
+    net.eval()
+    index = torch.arange(len(dataset))
+    return torch.cat([net(dataset.batch(rows).to(device)).logit.float().cpu() for rows in torch.split(index, 128)])
 
 
 def augment(inputs: NetworkInputs, generator: torch.Generator) -> NetworkInputs:

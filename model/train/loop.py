@@ -1,8 +1,8 @@
 """From a cohort folder to a checkpoint: `train`. Seeded, resumable after any interruption, CPU or CUDA.
 
 Order: segmentation network → pictures measured once → tokenizer → LLNM-Net with early stopping on the validation
-AUROC → temperature on the validation cases → checkpoint with its card. Each stage leaves its result in `OUT/work`, so
-the same call goes on where it stopped; state is kept in safetensors.
+AUROC → temperature on the validation cases → what tells other cases from these → checkpoint with its card. Each stage
+leaves its result in `OUT/work`, so the same call goes on where it stopped; state is kept in safetensors.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
 from model.predict import Predictor
 from model.train.checkpoint import Checkpoint, load_checkpoint, plain_tensors, save_checkpoint
-from model.train.data import Dataset, augment, build_dataset, split_cases
+from model.train.data import Dataset, augment, build_dataset, dataset_logits, split_cases
+from model.train.reference import described, reference_of
 from model.train.segmentation import BATCH, load_views, train_segmentation
 from model.train.settings import Settings
 
@@ -98,9 +99,10 @@ def train(
     with clock("network"):
         net, history = _fit(training, validation, config, settings, place, work, log, step)
 
-    logits = _logits(net, validation, place)
+    logits = dataset_logits(net, validation, place)
     temperature = fit_temperature(logits, validation.llnm)
     calibrated = (logits / temperature).numpy()
+    reference = reference_of(training, validation)
     checkpoint = Checkpoint(
         net=net,
         segmentation=segmentation,
@@ -108,6 +110,7 @@ def train(
         temperature=temperature,
         validation_logits=calibrated,
         validation_labels=validation.llnm.numpy().astype(bool),
+        reference=reference,
         card={
             "name": name,
             "purpose": "Risk of lateral lymph node metastasis before thyroid surgery. Research and teaching only; "
@@ -123,6 +126,7 @@ def train(
             "parameters": sum(p.numel() for p in net.parameters()),
             "history": history,
             "validation": {"auroc": float(roc_auc_score(validation.llnm.numpy(), calibrated))},
+            "reference": described(reference, training, validation),
             "limits": [
                 "Trained on synthetic cases only: figures say nothing about patients."
                 if cohort.provenance == "synthetic"
@@ -211,7 +215,7 @@ def _fit(
             step(f"epoch {epoch + 1}", k + 1, per_epoch)
         for averaged_buffer, buffer in zip(mean.buffers(), net.buffers(), strict=True):
             averaged_buffer.copy_(buffer)
-        logits = _logits(mean, validation, device)
+        logits = dataset_logits(mean, validation, device)
         scored = float(roc_auc_score(validation.llnm.numpy(), logits.numpy()))
         if scored > max((h["auroc"] for h in history), default=0.0):
             best.load_state_dict(mean.state_dict())
@@ -235,14 +239,6 @@ def _loss(output: NetworkOutput, llnm: Tensor, stage: Tensor) -> Tensor:
 def _precision(device: torch.device) -> AbstractContextManager[Any]:
     """Mixed precision where the device gains from it."""
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-@torch.inference_mode()
-def _logits(net: LlnmNet, dataset: Dataset, device: torch.device) -> Tensor:
-    """Uncalibrated logits (n,) on the CPU."""
-    net.eval()
-    index = torch.arange(len(dataset))
-    return torch.cat([net(dataset.batch(rows).to(device)).logit.float().cpu() for rows in torch.split(index, 128)])
 
 
 def _counter(step: Step, total: int) -> Callable[[str, int], None]:
@@ -290,10 +286,12 @@ def _dataset(
         )
         tensors = {f.name: getattr(built.inputs, f.name) for f in fields(NetworkInputs)}
         stored = {k: v.contiguous() for k, v in tensors.items() if v is not None}
-        atomic_write_bytes(file, save_tensors({**stored, "llnm": built.llnm, "stage": built.stage}))
+        atomic_write_bytes(
+            file, save_tensors({**stored, "llnm": built.llnm, "stage": built.stage, "features": built.features})
+        )
     loaded = load_file(file)
-    llnm, stage = loaded.pop("llnm"), loaded.pop("stage")
-    return Dataset(NetworkInputs(**loaded), llnm, stage, names)
+    llnm, stage, features = (loaded.pop(name) for name in ("llnm", "stage", "features"))
+    return Dataset(NetworkInputs(**loaded), llnm, stage, features, names)
 
 
 def _save_state(
