@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,6 +159,22 @@ def smallest_crossing(key: str, model: str, threshold: float, _measured: Measure
     from model.explain.counterfactual import smallest_crossing as crossing_of
 
     return crossing_of(predictor(), _measured, threshold)
+
+
+def trust() -> dict[str, Any] | None:
+    """How far to trust the explanations of the shipped model; None where nobody checked it."""
+    from model.explain.trust import NAME
+    from model.train.checkpoint import SHIPPED
+
+    path = SHIPPED / NAME
+    return _trust(path.stat().st_mtime_ns, predictor().checkpoint.identity, path) if path.is_file() else None
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _trust(changed: int, model: str, path: Path) -> dict[str, Any] | None:
+    from model.explain.trust import read_trust
+
+    return read_trust(path, model)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Asking the model about the pixels …")

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import state
+from dashboard.case import trust
 from dashboard.case.maps import MAP_LABELS, map_picture
 from dashboard.figures.case_attention import region_table, shaded_report, token_bars, token_table
 from dashboard.figures.case_image import with_regions
@@ -35,6 +36,7 @@ def shapley_section(result: ShapleyResult) -> None:
         key="shapley",
         data=shapley_table(result),
     )
+    trust.verdict_line("shapley")
 
 
 def truth_section(result: ShapleyResult, row: pd.Series, reference: pd.DataFrame) -> None:
@@ -135,6 +137,7 @@ def _all_layers(
             measured, view, map_name, 100 * attention.rollout[at, MAPS.index(map_name)], "% of what the head reads",
             "Share of each region in what the head reads, attention rolled out over all layers (Abnar and Zuidema 2020).",
         )  # fmt: skip
+        trust.verdict_line("rollout")
     with right:
         _tokens(attention, attention.rollout_clinical[at], "Share of words and fields in what the head reads")
 
