@@ -205,8 +205,8 @@ def measure_trust(
             true = {view: masks.nodule for view, masks in cohort.true_masks(name).items() if masks.nodule is not None}
             case_seed = int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
             records[name] = (
-                examine(predictor, measured, true, cast("pd.Series[Any]", truth.loc[name]), truth, costly=name in costly, seed=case_seed,
-                        methods=methods)
+                examine(predictor, measured, true, cast("pd.Series[Any]", truth.loc[name]), truth, costly=name in costly,
+                        seed=case_seed, methods=methods)
                 if measured.features else {}
             )  # fmt: skip
             _keep(partial, head, {"name": name, "record": records[name]})
