@@ -309,10 +309,13 @@ def _kept(partial: Path | None, head: Mapping[str, Any]) -> dict[str, dict[str, 
     """Finished cases of an interrupted run of the same call, by name."""
     if partial is None or not partial.exists():
         return {}
-    lines = partial.read_text("utf-8").split("\n")[:-1]  # what follows the last line end was cut off in writing
-    if not lines or json.loads(lines[0]) != head:
+    whole, _, torn = partial.read_text("utf-8").rpartition("\n")  # what follows the last line end was cut off in writing
+    lines = whole.split("\n")
+    if not whole or json.loads(lines[0]) != head:
         partial.unlink()
         return {}
+    if torn:
+        atomic_write_text(partial, whole + "\n")
     return {entry["name"]: entry["record"] for entry in map(json.loads, lines[1:])}
 
 
