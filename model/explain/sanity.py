@@ -226,10 +226,12 @@ def stability(method: Method, predictor: Predictor, measured: MeasuredCase, seed
         noise = (2 * torch.rand(pixels.shape, generator=generator).to(pixels) - 1) * radius
         return torch.where(pixels > 0, (pixels + noise).clamp(1e-3, 1), pixels)  # the black around a nodule stays black
 
-    def explain(batch: Tensor | tuple[Tensor]) -> Tensor:
-        cases = batch[0] if isinstance(batch, tuple) else batch  # Captum gives a tuple at first, then a tensor
+    def explain(batch: Tensor | tuple[Tensor]) -> tuple[Tensor]:
+        # Captum gives a tuple at first, then a tensor. It must get a tuple back: it would take a tensor for a tuple of
+        # its rows, and divide by single pixels instead of by the norm.
+        cases = batch[0] if isinstance(batch, tuple) else batch
         rows = [method.explain(predictor, with_maps(measured, case)).values for case in cases]
-        return torch.from_numpy(np.stack(rows)).flatten(1)
+        return (torch.from_numpy(np.stack(rows)).flatten(1),)
 
     moved = sensitivity_max(
         explain, maps[None], noisy, perturb_radius=NOISE, n_perturb_samples=DRAWS, max_examples_per_batch=1

@@ -106,6 +106,17 @@ def test_relevance_in_the_nodule_s_middle_lies_in_the_nodule(predictor, measured
     assert np.isnan(inside(0 * values, case, subject, true))
 
 
+def test_stability_is_the_change_as_a_share_of_the_norm(predictor, measured) -> None:
+    """An explanation that is the picture itself moves by the noise and no more; a constant one does not move."""
+    case = measured[0]
+    maps = np.stack([f.maps for f in case.features.values()]).astype(float)
+    most = sanity.NOISE * np.sqrt((maps > 0).sum()) / np.linalg.norm(maps)
+    picture = Method("p", "p", "pixels", lambda _, c: Explained(np.stack([f.maps for f in c.features.values()]).astype(float)))
+    assert 0.3 * most < sanity.stability(picture, predictor, case, 1) <= most
+    constant = Method("c", "c", "pixels", lambda *_: Explained(np.ones((1, 3, 64, 64))))
+    assert sanity.stability(constant, predictor, case, 1) == 0
+
+
 def test_similarity_of_constants() -> None:
     x = np.arange(5.0)
     assert similarity(x, -x) == pytest.approx(-1)
