@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +118,7 @@ def centre_coverage(model: str, level: float) -> tuple[CentreCoverage, ...]:
         return ()
     table = external_scores()
     logits, labels = table["logit"].to_numpy(float), ScoredCases.from_frame(table).label.astype(bool)
-    return by_centre(predictor().thresholds[level], logits, labels, list(table["centre"]))
+    return by_centre(loaded(model).thresholds[level], logits, labels, list(table["centre"]))
 
 
 @st.cache_resource(max_entries=64, show_spinner="Trying values of what is missing …")
@@ -126,7 +126,7 @@ def missing_fields(key: str, model: str, _measured: MeasuredCase) -> tuple[Missi
     """What each missing field of a case could do, kept by content."""
     from model.uncertainty.missing import if_known
 
-    return if_known(predictor(), _measured)
+    return if_known(loaded(model), _measured)
 
 
 def case_key(case: Case) -> str:
@@ -166,7 +166,7 @@ def attention_gradient(key: str, model: str, _measured: MeasuredCase) -> CrossAt
     """Attention × gradient of a measured case, kept by content."""
     from model.explain.attention_gradient import attention_gradient as weighted
 
-    return weighted(predictor(), _measured)
+    return weighted(loaded(model), _measured)
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,22 @@ def smallest_crossing(key: str, model: str, threshold: float, _measured: Measure
     from model.explain.counterfactual import smallest_crossing as crossing_of
 
     return crossing_of(loaded(model), _measured, threshold)
+
+
+def trust() -> dict[str, Any] | None:
+    """How far to trust the explanations of the shipped model; None where nobody checked it."""
+    from model.explain.trust import NAME
+    from model.train.folders import SHIPPED
+
+    path = SHIPPED / NAME
+    return _trust(path.stat().st_mtime_ns, predictor().checkpoint.identity, path) if path.is_file() else None
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _trust(changed: int, model: str, path: Path) -> dict[str, Any] | None:
+    from model.explain.trust import read_trust
+
+    return read_trust(path, model)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Asking the model about the pixels …")

@@ -20,6 +20,9 @@ from model.train.settings import Settings
 if TYPE_CHECKING:
     from model.predict import Predictor
 
+SAMPLES = Path(__file__).resolve().parent.parent / "data_samples"
+"""The cases that come with the project."""
+
 app = typer.Typer(
     help="LLNM Explorer. Research and teaching only; not a medical device.",
     no_args_is_help=True,
@@ -127,7 +130,7 @@ def calibrate(
     device: DeviceOption = None,
 ) -> None:
     """Add what tells unlike cases from the training cases to a checkpoint that lacks it; its weights stay."""
-    from model.train.checkpoint import SHIPPED
+    from model.train.folders import SHIPPED
     from model.train.reference import add_reference
 
     with _told():
@@ -184,6 +187,35 @@ def predict(
             return
         for prediction in predictor.predict_many(read_cases(cases)):
             typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
+
+
+@app.command()
+def trust(
+    cohort: Annotated[Path | None, typer.Option(help="Simulated cohort with its truth; the sample cases by default.")] = None,
+    cases: Annotated[int | None, typer.Option(help="The first so many of its cases; all by default.", min=2)] = None,
+    out: Annotated[Path | None, typer.Option(help="File; trust.json beside the checkpoint by default.")] = None,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Check every explanation method on cases whose truth is known: what passes, what must not be relied on."""
+    from model.explain.trust import NAME, measure_trust, verdicts, write_trust
+    from model.ingest.cases import read_cohort
+    from model.train.folders import SHIPPED
+
+    with _told():
+        predictor = _predictor(checkpoint, device)
+        path = (SHIPPED if checkpoint is None else checkpoint) / NAME if out is None else out
+        unfinished = path.with_name(f".{path.name}.partial")
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        found = measure_trust(
+            predictor, read_cohort(SAMPLES if cohort is None else cohort), cases=cases, partial=unfinished,
+            progress=partial(_Bars(), "cases"),
+        )  # fmt: skip
+        write_trust(found, path)
+        unfinished.unlink(missing_ok=True)
+        for verdict in verdicts(found).values():
+            typer.echo(f"{verdict.label}: {verdict.sentence}")
+        typer.echo(f"{found['cases']} synthetic cases; figures in {path}.")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard.case import trust
 from dashboard.figures.case_shapley import agreement_bars, agreement_table, shapley_table, waterfall
 from dashboard.parts import figure
 from model.explain.shapley import ShapleyResult
@@ -23,6 +24,7 @@ def shapley_section(result: ShapleyResult) -> None:
         key="shapley",
         data=shapley_table(result),
     )
+    trust.verdict_line("shapley")
 
 
 def truth_section(result: ShapleyResult, row: pd.Series, reference: pd.DataFrame) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import resources, state
+from dashboard.case import trust
 from dashboard.case.maps import MAP_LABELS, map_picture
 from dashboard.figures.case_evidence import share_bars, share_table
 from dashboard.parts import figure
@@ -31,7 +32,7 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
     known = [m for m in state.read("methods").split(",") if m in METHODS]
     chosen: list[str] = st.pills(
         "Methods, up to four", list(METHODS), selection_mode="multi", default=known or ["gradients", "occlusion"],
-        format_func=METHODS.__getitem__, key="evidence-methods",
+        format_func=lambda m: trust.label(m, METHODS[m]), key="evidence-methods",
     )  # fmt: skip
     state.write(methods=",".join(chosen))
     a, b, c = st.columns(3)
@@ -66,6 +67,7 @@ def _overlay(
         title="lowers ← relevance → raises", signed_opacity=opacity,
     )  # fmt: skip
     figure(drawn, _told(evidence, METHODS[name]), key=f"evidence-{name}")
+    trust.verdict_line(name)
 
 
 def _told(evidence: PictureEvidence, name: str) -> str:

@@ -27,14 +27,14 @@ from model.uncertainty.novelty import LEVEL
 def section(key: str, model: str, measured: MeasuredCase, prediction: Prediction) -> None:
     """Sets and coverage, then distance from the training cases, then missing fields."""
     sets(model, measured, prediction)
-    likeness(prediction)
+    likeness(model, prediction)
     unknown(key, model, measured)
 
 
 def sets(model: str, measured: MeasuredCase, prediction: Prediction) -> None:
     """The sets of every level, and what coverage they achieve in centres that the model was not trained on."""
     st.markdown("**Which outcomes are left**")
-    limits = resources.predictor().thresholds[STATED]
+    limits = resources.loaded(model).thresholds[STATED]
     st.dataframe(
         pd.DataFrame([{"stated coverage": percent(s.level), "set": s.words} for s in prediction.conformal]),
         hide_index=True,
@@ -88,10 +88,10 @@ def _rates(coverage: Coverage) -> str:
     )
 
 
-def likeness(prediction: Prediction) -> None:
+def likeness(model: str, prediction: Prediction) -> None:
     """How far each part lies from the training cases, under the validation cases' distances."""
     st.markdown("**Unlike anything seen in training?**")
-    reference = resources.predictor().checkpoint.reference
+    reference = resources.loaded(model).checkpoint.reference
     if reference is None:
         missing("Distance from the training cases", "this checkpoint does not hold them; `llnm calibrate` adds them.")
         return

@@ -7,7 +7,8 @@ import json
 import pandas as pd
 import streamlit as st
 
-from dashboard.parts import problem
+from dashboard.case import trust
+from dashboard.parts import asked, problem
 from model.cohort.evaluate import LABELS, PUBLISHED_EXTERNAL
 from model.errors import CheckpointError
 from model.train.folders import SHIPPED
@@ -45,6 +46,9 @@ def main() -> None:
             "LLNM; pictures as a user gives them (predicted masks). Published: LLNM-Net on real patients, another cohort."
         )
         st.dataframe(_figures(external), hide_index=True)
+    st.subheader("How far to trust its explanations")
+    if asked("Show what the checks of each method say", "trust"):
+        trust.section()
     st.subheader("Limits")
     for limit in card["limits"]:
         st.markdown(f"- {limit}")

@@ -6,7 +6,20 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.case import attention, evidence, outline, picker, pixels, reports, scores, similar, uncertainty, upload, whatif
+from dashboard.case import (
+    attention,
+    evidence,
+    outline,
+    picker,
+    pixels,
+    reports,
+    scores,
+    similar,
+    trust,
+    uncertainty,
+    upload,
+    whatif,
+)  # fmt: skip
 from dashboard.figures.case_image import distance_label, picture, shortest_distance
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
@@ -75,6 +88,9 @@ def main() -> None:
     st.subheader("Similar cases")
     if asked("Find the sample cases that the model finds alike", "similar"):
         similar.section(model, measured)
+    st.subheader("How far to trust these explanations")
+    if asked("Show what the checks of each method say", "trust"):
+        trust.section()
     details(measured)
     with why:  # last, since it takes longest
         shapley = resources.shapley(key, model, measured)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model.encode import MeasuredCase
 from model.explain.attention import paint
+from model.features.extract import ViewFeatures
 from model.nets.llnm_net import NetworkInputs
 from model.predict import Predictor
 from model.schema import MAPS, VIEWS, MapName, View
@@ -156,16 +157,24 @@ class Shares:
     outside: float
 
 
+def on_picture(relevance: FloatArray, features: ViewFeatures, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Absolute relevance of a view's maps, (3, S, S), laid on the picture: (height, width).
+
+    A small box magnifies nothing: each map keeps its own sum.
+    """
+    total = np.zeros(shape, np.float64)
+    for name, part in zip(MAPS, np.abs(relevance), strict=True):
+        laid = np.nan_to_num(paint(part, features.box(name), shape, smooth=False).astype(np.float64))
+        if laid.sum() > 0:
+            total += laid * (float(part.sum()) / laid.sum())
+    return total
+
+
 def shares(evidence: PictureEvidence, measured: MeasuredCase, view: View) -> Shares | None:
     """Shares of a view's relevance, all maps laid on the picture; None where there is no relevance at all."""
     image, found, features = measured.case.images[view], measured.segmentations[view], measured.features[view]
     shape = (image.pixels.shape[0], image.pixels.shape[1])
-    total = np.zeros(shape, np.float64)
-    for name in MAPS:
-        part = np.abs(evidence.of(view, name))
-        laid = np.nan_to_num(paint(part, features.box(name), shape, smooth=False).astype(np.float64))
-        if laid.sum() > 0:  # a small box magnifies nothing: each map keeps its own sum
-            total += laid * (float(part.sum()) / laid.sum())
+    total = on_picture(evidence.relevance[evidence.views.index(view)], features, shape)
     if total.sum() <= 0:
         return None
     row, column = features.capsule.nodule_point

@@ -13,8 +13,9 @@ import torch
 from model.errors import CaseError
 from model.ingest.cases import read_cohort
 from model.schema import VIEWS, View
-from model.train.checkpoint import SHIPPED, Checkpoint, load_checkpoint, save_checkpoint
+from model.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.train.data import Dataset, build_dataset, dataset_logits, split_cases
+from model.train.folders import SHIPPED
 from model.uncertainty.novelty import LEVEL, FieldTable, FloatArray, Reference, false_alarms, field_table, fit_reference
 
 SAME_WITHIN = 0.05
