@@ -13,6 +13,8 @@ RAISES, LOWERS = "#c4601a", "#2a6ca8"
 """What raises the risk (orange) and what lowers it (blue)."""
 
 OBSERVED, PREDICTED, REFERENCE = "#1f6f8b", "#b5651d", "#8a8f94"
+ADJUSTED = "#7b3f9e"
+"""Risk at equal covariates, beside the observed one."""
 MARKED = "#d7263d"
 """The one case or point that a figure is about."""
 NODULE, GLAND, CAPSULE = "#ffb000", "#56b4e9", "#ff5d5d"
