@@ -11,14 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from model.cohort.curves import (
-    RiskCurve,
-    curve_with_band,
-    require_enough,
-    spline_basis,
-    spline_knots,
-    spline_names,
-)
+from model.cohort.curves import RiskCurve, curve_with_band, fitted_spline, require_enough
 from model.cohort.logistic import fit_logistic
 from model.cohort.scores import FloatArray
 from model.errors import StatisticsError
@@ -31,7 +24,7 @@ MAX_LEVELS = 20
 OUTCOMES_PER_COLUMN = 5
 """Of the rarer outcome for each column of the model (Vittinghoff and McCulloch 2007: 5 to 9 do for adjustment)."""
 
-_COVARIATE_QUANTILES = (0.1, 0.5, 0.9)  # three knots: a covariate needs less shape than the curve itself
+_COVARIATE_KNOTS = 4  # a covariate needs less shape than the curve itself
 _FEW = 5  # a word in fewer cases is joined with the other rare ones
 _BLOCK = 20_000  # rows at a time, so that memory does not grow with the cohort
 
@@ -93,7 +86,7 @@ def covariate_columns(
     for name in columns:
         values, gaps = frame[name][used], absent[name][used]
         made = _number(values, gaps, name, numbers) if _is_number(frame[name]) else _category(values, name)
-        if gaps.any() and _is_number(frame[name]):
+        if gaps.any() and not gaps.all() and _is_number(frame[name]):
             made[f"{name}: not known"] = gaps.astype(float)
         if not made:
             constant.append(name)
@@ -141,9 +134,8 @@ def adjusted_curve(
     x, y = (known[c].to_numpy(float)[beside.used] for c in (value, outcome))
     at = np.asarray(grid, float)
     require_enough(y, where)
-    knots = spline_knots(x)
-    basis = spline_basis(x, knots)
-    design = np.concatenate([basis, beside.matrix], 1)
+    spline = fitted_spline(x)
+    design = np.concatenate([spline.columns(x), beside.matrix], 1)
     rarer = min(y.sum(), len(y) - y.sum())
     if rarer < OUTCOMES_PER_COLUMN * (design.shape[1] - 1):
         raise StatisticsError(
@@ -151,8 +143,9 @@ def adjusted_curve(
             where=where,
             fix=f"Choose fewer covariates; at least {OUTCOMES_PER_COLUMN} such cases a column are needed.",
         )
-    fit = fit_logistic(design, y, ["constant", *spline_names(value, knots), *beside.names], where=where)
-    logit, error = _standardised(fit.params, fit.influence(design, y), spline_basis(at, knots), beside.matrix)
+    fit = fit_logistic(design, y, names=[*spline.names(value), *beside.names])
+    influence = (design * (y - special.expit(design @ fit.coefficients))[:, None]) @ fit.covariance
+    logit, error = _standardised(fit.coefficients, influence, spline.columns(at), beside.matrix)
     return AdjustedCurve(curve_with_band(at, logit, error, y), beside)
 
 
@@ -200,12 +193,14 @@ def _number(values: pd.Series, gaps: npt.NDArray[np.bool_], name: str, numbers: 
     # Centred, so that 0 stands for the mean and a gap weighs nothing.
     if numbers == "linear":
         return {name: np.where(gaps, 0.0, x - np.nanmean(x))}
-    knots = np.unique(np.quantile(x[~gaps], _COVARIATE_QUANTILES))
-    if len(knots) < 3:
+    try:
+        spline = fitted_spline(x[~gaps], _COVARIATE_KNOTS)
+    except StatisticsError:
         return _number(values, gaps, name, "linear")
-    basis = spline_basis(x, knots)[:, 1:]
-    centred = np.where(gaps[:, None], 0.0, basis - np.nanmean(basis, 0))
-    return dict(zip(spline_names(name, knots), centred.T, strict=True))
+    # Orthogonal to the constant, so every column has mean 0.
+    columns = np.zeros((len(x), len(spline.knots) - 1))
+    columns[~gaps] = spline.columns(x[~gaps])[:, 1:]
+    return dict(zip(spline.names(name)[1:], columns.T, strict=True))
 
 
 def _category(values: pd.Series, name: str) -> dict[str, FloatArray]:

@@ -111,7 +111,8 @@ class Atlas:
         """Smoothed risk at points (k, 3) in mm."""
         where = ((np.asarray(points, float) - _LOW) / _STEP).T
         weight, hits, square = (
-            ndimage.map_coordinates(grid, where, order=1, mode="constant") for grid in (self.weight, self.hits, self.square)
+            ndimage.map_coordinates(grid, where, order=1, mode="constant")
+            for grid in (self.weight, self.hits, self.square)
         )
         enough = weight >= MIN_SUPPORT
         safe = np.where(enough, weight, 1.0)
@@ -249,7 +250,11 @@ def template() -> Mesh:
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     centre_x, centre_y, half_x, half_y = (v[:, None] for v in _levels(t))
     lobe = np.stack(
-        [centre_x + half_x * np.cos(turn), centre_y + half_y * np.sin(turn), np.broadcast_to(HALF_HEIGHT * t[:, None], (33, 28))],
+        [
+            centre_x + half_x * np.cos(turn),
+            centre_y + half_y * np.sin(turn),
+            np.broadcast_to(HALF_HEIGHT * t[:, None], (33, 28)),
+        ],
         -1,
     )
     across = np.linspace(-ISTHMUS_HALF_WIDTH, ISTHMUS_HALF_WIDTH, 17)
@@ -358,9 +363,7 @@ def _drawn_in(points: FloatArray) -> FloatArray:
     centre_x, centre_y, half_x, half_y = _levels(t)
     u, v = (np.abs(points[:, 0]) - centre_x) / half_x, (points[:, 1] - centre_y) / half_y
     shrink = np.maximum(np.hypot(u, v), 1.0)
-    return np.stack(
-        [sign * (centre_x + half_x * u / shrink), centre_y + half_y * v / shrink, HALF_HEIGHT * t], -1
-    )
+    return np.stack([sign * (centre_x + half_x * u / shrink), centre_y + half_y * v / shrink, HALF_HEIGHT * t], -1)
 
 
 def agreement(atlas: Atlas, table: pd.DataFrame) -> Agreement:

@@ -9,16 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from model.cohort.discrimination import Rate, wilson
+from model.cohort.discrimination import Rate, Z, wilson
 from model.cohort.logistic import fit_logistic
 from model.cohort.scores import FloatArray, IntArray
 from model.errors import StatisticsError
 
 MIN_CASES, MIN_OUTCOMES = 30, 10
-Z_95 = 1.959964
-_QUANTILES = ((0.05, 0.35, 0.65, 0.95), (0.05, 0.23, 0.41, 0.59, 0.77, 0.95))
-"""Where knots lie (Harrell 2015, Table 2.3): four, and six from `_MANY` cases on, where the bias of four would show."""
-_MANY = 1000
+_MANY = 1000  # cases from which the outer knots may lie nearer to the ends
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class LevelDistance:
 
 
 def risk_curve(x: FloatArray, label: npt.NDArray[np.generic], grid: npt.ArrayLike) -> RiskCurve:
-    """Logistic regression on a restricted cubic spline of x, four to six knots (Harrell 2015), with a 95 % band.
+    """Logistic regression on a restricted cubic spline of x (Harrell 2015), with a 95 % band.
 
     The band is robust (sandwich) and pointwise: at each x it covers the true risk in 95 of 100 cohorts.
 
@@ -98,17 +95,17 @@ def risk_curve(x: FloatArray, label: npt.NDArray[np.generic], grid: npt.ArrayLik
     Raises
     ------
     StatisticsError
-        If there are fewer than 30 cases or 10 outcomes of either kind, or x hardly varies.
+        If there are fewer than 30 cases or 10 outcomes of either kind, x hardly varies, or x tells the outcome without
+        error.
     """
     y, at = np.asarray(label, float), np.asarray(grid, float)
     require_enough(y, "risk curve")
-    knots = spline_knots(x)
-    design = spline_basis(x, knots)
-    fit = fit_logistic(design, y, ["constant", *spline_names("the value", knots)], where="risk curve")
-    influence = fit.influence(design, y)
-    basis = spline_basis(at, knots)
-    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, influence.T @ influence, basis))
-    return curve_with_band(at, basis @ fit.params, error, y)
+    spline = fitted_spline(x)
+    design = spline.columns(x)
+    fit = fit_logistic(design, y, names=spline.names("the value"), robust=True)
+    basis = spline.columns(at)
+    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, fit.covariance, basis))
+    return curve_with_band(at, basis @ fit.coefficients, error, y)
 
 
 def require_enough(outcome: FloatArray, where: str) -> None:
@@ -124,27 +121,51 @@ def require_enough(outcome: FloatArray, where: str) -> None:
 
 def curve_with_band(x: FloatArray, logit: FloatArray, error: FloatArray, outcome: FloatArray) -> RiskCurve:
     """A curve from logits and their standard errors (k,), fitted on `outcome` (n,)."""
-    low, risk, high = (special.expit(logit + z * error) for z in (-Z_95, 0.0, Z_95))
+    low, risk, high = (special.expit(logit + z * error) for z in (-Z, 0.0, Z))
     return RiskCurve(x, risk, low, high, len(outcome), round(float(outcome.sum())))
 
 
-def spline_knots(x: FloatArray, quantiles: tuple[float, ...] | None = None) -> FloatArray:
-    """Knots at quantiles of x: Harrell's by number of cases unless `quantiles` are given.
+@dataclass(frozen=True)
+class Spline:
+    """Restricted cubic spline with columns orthogonal over the values it was made for, so that a fit is well posed.
+
+    Parameters
+    ----------
+    knots : (k,).
+    turn : (k, k) from `spline_basis` to the columns; the first column is the constant.
+    """
+
+    knots: FloatArray
+    turn: FloatArray
+
+    def columns(self, x: FloatArray) -> FloatArray:
+        """Columns at any x: (n, k)."""
+        return spline_basis(x, self.knots) @ self.turn
+
+    def names(self, name: str) -> list[str]:
+        """What the columns are called in messages."""
+        return ["constant", name, *(f"{name} (bend {i + 1})" for i in range(len(self.knots) - 2))]
+
+
+def fitted_spline(x: FloatArray, knots: int | None = None) -> Spline:
+    """Knots at equally spaced quantiles of x.
+
+    Their number grows with the fourth root of the number of cases (four to twelve), so that the curve's bias stays below its
+    standard error: with a fixed number the band of a large cohort would be narrow around the wrong curve.
 
     Raises
     ------
     StatisticsError
         If x hardly varies.
     """
-    knots = np.unique(np.quantile(x, quantiles or _QUANTILES[len(x) >= _MANY]))
-    if len(knots) < 3:
+    count = knots or int(np.clip(round(1.2 * len(x) ** 0.25), 4, 12))
+    outer = 0.05 if len(x) < _MANY else 0.02
+    places = np.unique(np.quantile(x, np.linspace(outer, 1 - outer, count)))
+    if len(places) < 3:
         raise StatisticsError("too few different values", where="risk curve", fix="Use the bins instead.")
-    return knots
-
-
-def spline_names(name: str, knots: FloatArray) -> list[str]:
-    """Names of the columns of `spline_basis` but the constant."""
-    return [name, *(f"{name} (curve {i + 1})" for i in range(len(knots) - 2))]
+    triangle = np.linalg.qr(spline_basis(x, places), mode="r")
+    turn = np.linalg.inv(triangle) * np.sqrt(len(x))
+    return Spline(places, turn * np.sign(np.diag(triangle)))
 
 
 def spline_basis(x: FloatArray, knots: FloatArray) -> FloatArray:

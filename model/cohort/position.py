@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.proportion import confint_proportions_2indep
 
-from model.cohort.curves import spline_basis, spline_knots, spline_names
-from model.cohort.discrimination import Estimate, Rate, wilson
+from model.cohort.curves import fitted_spline
+from model.cohort.discrimination import Estimate, Rate, newcombe, wilson
 from model.cohort.logistic import fit_logistic
+from model.cohort.scores import FloatArray
 from model.errors import StatisticsError
 
 PLACES: tuple[tuple[str, str], ...] = (
@@ -29,7 +29,6 @@ class PositionRisk:
     third: str
     observed: Rate
     predicted: float
-
 
     @property
     def name(self) -> str:
@@ -110,14 +109,10 @@ def near_and_far(frame: pd.DataFrame, cut_mm: float) -> tuple[NearAndFar, ...]:
     for side, third in PLACES:
         here = _in_place(frame, side, third)
         near, far = (
-            wilson(int(label[rows].sum()), int(rows.sum())) for rows in (here & (distance < cut_mm), here & (distance >= cut_mm))
+            wilson(int(label[rows].sum()), int(rows.sum()))
+            for rows in (here & (distance < cut_mm), here & (distance >= cut_mm))
         )
-        difference = None
-        if near.denominator and far.denominator:
-            low, high = confint_proportions_2indep(
-                near.numerator, near.denominator, far.numerator, far.denominator, method="newcomb", compare="diff"
-            )
-            difference = Estimate(near.value - far.value, float(low), float(high))
+        difference = newcombe(near, far) if near.denominator and far.denominator else None
         result.append(NearAndFar(place_name(side, third), near, far, difference))
     return tuple(result)
 
@@ -156,16 +151,19 @@ def distance_interaction(frame: pd.DataFrame) -> Interaction:
         )
     used = np.any([groups[p] for p in places], axis=0)
     x, y = known["capsule_distance_mm"].to_numpy(float)[used], label[used]
-    knots = spline_knots(x, (0.1, 0.5, 0.9))
-    basis = spline_basis(x, knots)
+    spline = fitted_spline(x, 3)
+    basis = spline.columns(x)
     dummies = np.stack([groups[p][used] for p in places[1:]], 1).astype(float)
     alike = np.concatenate([basis, dummies], 1)
     crossed = np.concatenate([alike, *(basis[:, 1:] * dummy[:, None] for dummy in dummies.T)], 1)
-    curve = spline_names("capsule distance", knots)
-    names = ["constant", *curve, *places[1:], *(f"{c} in the {p}" for p in places[1:] for c in curve)]
-    without = fit_logistic(alike, y, names[: alike.shape[1]], where=where)
-    with_it = fit_logistic(crossed, y, names, where=where)
-    statistic = max(2 * (with_it.log_likelihood - without.log_likelihood), 0.0)
+    constant, *curve = spline.names("capsule distance")
+    names = [constant, *curve, *places[1:], *(f"{c} in the {p}" for p in places[1:] for c in curve)]
+
+    def log_likelihood(design: FloatArray) -> float:
+        logit = design @ fit_logistic(design, y, names=names[: design.shape[1]]).coefficients
+        return float(y @ logit - np.logaddexp(0, logit).sum())
+
+    statistic = max(2 * (log_likelihood(crossed) - log_likelihood(alike)), 0.0)
     degrees = crossed.shape[1] - alike.shape[1]
     left_out = tuple(name for name, rows in groups.items() if rows.any() and name not in places)
     return Interaction(
