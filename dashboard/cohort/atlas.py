@@ -68,13 +68,13 @@ def _shown(part: pd.DataFrame) -> None:
     )
     state.write(cut=None if cut == _WHOLE else cut)
     axis: Axis | None = None if cut == _WHOLE else cut
-    position = 0.0 if axis is None else _position(axis)
+    name, point, note = _marked(part)
+    position = 0.0 if axis is None else _position(axis, point)
     try:
         atlas = _atlas(part, "llnm" if kind == "observed" else "probability", bandwidth)
     except StatisticsError as error:
         missing("Risk atlas", f"{error.what}. {error.fix}")
         return
-    name, point, note = _marked(part)
     figure(
         atlas_figure(atlas, axis=axis, position=position, mark=point, mark_name=name),
         f"{atlas.cases:,} of {len(part):,} cases laid into one template by the share of width, depth and height of their own lobe: "
@@ -92,13 +92,13 @@ def _shown(part: pd.DataFrame) -> None:
     _published(atlas)
 
 
-def _position(axis: Axis) -> float:
-    """Where the plane lies, mm from the template's origin."""
+def _position(axis: Axis, point: FloatArray | None) -> float:
+    """Where the plane lies, mm from the template's origin; at first through the marked case, so that it is seen."""
     k = AXES.index(axis)
     low, high = (int(v) for v in (np.ceil(template().vertices[:, k].min()), np.floor(template().vertices[:, k].max())))
     words = {"left–right": "to the patient's left", "front–back": "backwards", "height": "towards the head"}
-    start = {"left–right": 17, "front–back": 6, "height": 0}[axis]
-    return float(st.slider(f"Position of the plane (mm {words[axis]})", low, high, start, key=f"atlas-{k}"))
+    start = {"left–right": 17, "front–back": 6, "height": 0}[axis] if point is None else round(float(point[k]))
+    return float(st.slider(f"Position of the plane (mm {words[axis]})", low, high, min(max(start, low), high), key=f"atlas-{k}"))
 
 
 @st.cache_data(max_entries=32, show_spinner="Smoothing the risk …")

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.cohort.atlas import AXES, MIN_SUPPORT, Placed, agreement, inside, place, published_points, risk_atlas, section, template
+from model.cohort.atlas import (
+    AXES,
+    MIN_SUPPORT,
+    Placed,
+    agreement,
+    inside,
+    place,
+    published_points,
+    risk_atlas,
+    section,
+    template,
+)
 from model.cohort.position import distance_interaction, near_and_far
 from model.errors import StatisticsError
 from model.features.place import normalised_place
