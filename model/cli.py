@@ -1,4 +1,4 @@
-"""`llnm`: simulate, train, calibrate, evaluate, predict, fields, serve. Everything a user can cause ends in one clear line."""
+"""`llnm`: from a cohort to a model, its figures and the dashboard. Everything a user can cause ends in one clear line."""
 
 from __future__ import annotations
 
@@ -216,6 +216,42 @@ def trust(
         for verdict in verdicts(found).values():
             typer.echo(f"{verdict.label}: {verdict.sentence}")
         typer.echo(f"{found['cases']} synthetic cases; figures in {path}.")
+
+
+@app.command()
+def ablate(
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder with labels, to measure on.")],
+    out: Annotated[Path, typer.Option(help="CSV to write; fusion variants are kept in a folder beside it.")],
+    training: Annotated[
+        Path | None, typer.Option(help="Cohort that trains the fusion variants; four fifths of COHORT without one.")
+    ] = None,
+    fusion: Annotated[bool, typer.Option("--fusion/--no-fusion", help="Train and compare the fusion variants.")] = True,
+    epochs: Annotated[int, typer.Option(help="Of each fusion variant, at most.")] = 4,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = Settings.seed,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """What each kind of input and the fusion bring, as a table with DeLong intervals; resumable."""
+    from model.ablation import ablate as table_of
+    from model.ablation import write_ablation
+    from model.ingest.cases import read_cohort
+
+    settings = Settings(seed=seed, epochs=epochs)
+    with _told():
+        if fusion:
+            typer.echo(
+                f"Fusion variants are trained briefly (at most {epochs} epochs each): they compare with each other, not "
+                "with the shipped model.", err=True,
+            )  # fmt: skip
+        table = table_of(
+            _predictor(checkpoint, device), read_cohort(cohort), training=training,
+            work=out.with_name(f"{out.stem}_fusion") if fusion else None, settings=settings,
+            log=lambda line: tqdm.write(line, file=sys.stderr), step=_Bars(),
+        )  # fmt: skip
+        write_ablation(table, out)
+        for row in table.itertuples():
+            typer.echo(f"{row.part:<7} {row.variant:<24} AUROC {row.auroc:.3f} ({row.low:.3f}–{row.high:.3f})")
+        typer.echo(f"{len(table)} variants in {out}.")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from model.cohort.evaluate import Evaluation, evaluate
 from model.cohort.scores import ScoredCases
 from model.encode import MeasuredCase
 from model.errors import CaseError
+from model.features.place import PLACE_COLUMNS, normalised_place
 from model.ingest.cases import Cohort
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 from model.ingest.parts import TARGETS
@@ -32,7 +33,8 @@ def score_cohort(
     """One row a case: identity, fields read, prediction, stages, labels and, where masks are known, overlap.
 
     Columns `probability`, `logit`, `interval_low`, `interval_high`, `stage_1` … `stage_3`, `nodule_iou`, `gland_iou`
-    (mean over views; intersection over union of predicted with true mask) beside the schema's names.
+    (mean over views; intersection over union of predicted with true mask), and `x_normalised`, `y_normalised`,
+    `z_normalised` (see `place_of`), beside the schema's names.
     """
     rows: list[dict[str, Any]] = []
     for k in range(0, len(cohort), 32):
@@ -42,6 +44,12 @@ def score_cohort(
             rows.append(_row(cohort, case, prediction))
         progress(len(rows), len(cohort))
     return pd.DataFrame(rows)
+
+
+def place_of(case: MeasuredCase) -> dict[str, float]:
+    """Normalised place of a measured case, on the masks that it was measured on: see `normalised_place`."""
+    masks = {v: (case.segmentations[v].gland, case.segmentations[v].nodule) for v in case.features}
+    return normalised_place(masks, case.fields.get("side"))
 
 
 def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> Evaluation:
@@ -98,6 +106,8 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities)},
         **{f.name: case.case.labels.get(f.name) for f in LABELS},
     }
+    place = place_of(case)
+    row |= {name: place.get(name) for name in PLACE_COLUMNS}
     truth = cohort.true_masks(case.case.case_id)
     for target in TARGETS:
         overlaps = [

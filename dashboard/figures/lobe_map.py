@@ -31,7 +31,7 @@ def lobe_map(risks: tuple[PositionRisk, ...], *, predicted: bool = False) -> go.
         few = rate.denominator < FEW or math.isnan(value)
         colour = "rgba(128,140,148,0.25)" if few else sample_colorscale(RISK, [value])[0]
         x, y = _shape(place.side, place.third)
-        name = _name(place)
+        name = place.name
         text = "too few" if few else percent(value)
         figure.add_scatter(
             **_outline((x, y), colour), name=name, hoveron="fills", hoverinfo="text",
@@ -62,7 +62,7 @@ def position_table(risks: tuple[PositionRisk, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "place": _name(p), "LLNM": f"{p.observed.numerator} of {p.observed.denominator}",
+                "place": p.name, "LLNM": f"{p.observed.numerator} of {p.observed.denominator}",
                 "observed (95 %)": f"{percent(p.observed.value)} ({100 * p.observed.low:.0f}–{100 * p.observed.high:.0f})"
                 if p.observed.denominator else "–",
                 "predicted": "–" if math.isnan(p.predicted) else percent(p.predicted),
@@ -70,10 +70,6 @@ def position_table(risks: tuple[PositionRisk, ...]) -> pd.DataFrame:
             for p in risks
         ]
     )  # fmt: skip
-
-
-def _name(place: PositionRisk) -> str:
-    return "isthmus" if place.side == "isthmus" else f"{place.third} {place.side} lobe"
 
 
 def _shape(side: str, third: str) -> tuple[np.ndarray, np.ndarray]:

@@ -8,24 +8,34 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.figures.style import MUTED, OBSERVED, PREDICTED, REFERENCE, SUBGROUPS, styled
-from model.cohort.curves import RiskBin, RiskCurve
+from dashboard.figures.style import ADJUSTED, MARKED, MUTED, OBSERVED, PREDICTED, REFERENCE, SUBGROUPS, percent, styled
+from model.cohort.curves import LevelDistance, RiskBin, RiskCurve
 
 PUBLISHED_DISTANCE_MM, PUBLISHED_RISK = 2.5, 0.72
 """Shen et al. 2025, Fig. 4b: mean probability above 72 % below 0.25 cm."""
 
 
-def distance_curve(bins: tuple[RiskBin, ...], observed: RiskCurve | None, predicted: RiskCurve | None) -> go.Figure:
-    """Observed and predicted risk over the distance, with the number of cases beneath.
+def distance_curve(
+    bins: tuple[RiskBin, ...],
+    observed: RiskCurve | None,
+    predicted: RiskCurve | None,
+    adjusted: RiskCurve | None = None,
+    level: LevelDistance | None = None,
+) -> go.Figure:
+    """Observed, predicted and adjusted risk over the distance, with the number of cases beneath.
 
     Parameters
     ----------
     bins : observed rates with Wilson intervals.
     observed, predicted : smooth curves; None where there are too few cases.
+    adjusted : standardised curve, where covariates were chosen.
+    level : distance below which the risk exceeds a level, drawn with its interval where the curve passes the level.
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04)
     if observed is not None:
         _band(figure, observed, OBSERVED, "Observed, smooth (95 % band)")
+    if adjusted is not None:
+        _band(figure, adjusted, ADJUSTED, "Adjusted (95 % band)")
     if predicted is not None:
         figure.add_scatter(
             x=predicted.x, y=predicted.risk, mode="lines", line={"color": PREDICTED, "width": 2, "dash": "dash"},
@@ -49,6 +59,8 @@ def distance_curve(bins: tuple[RiskBin, ...], observed: RiskCurve | None, predic
         showlegend=False, hovertemplate="%{y} cases<extra></extra>", row=2, col=1,
     )  # fmt: skip
     _reference(figure)
+    if level is not None and level.value is not None:
+        _level(figure, level, level.value, bins)
     return _axes(figure, bins)
 
 
@@ -78,6 +90,33 @@ def curve_table(bins: tuple[RiskBin, ...]) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def curves_table(curves: Mapping[str, RiskCurve]) -> pd.DataFrame:
+    """Smooth curves as one long table: name, distance (mm), risk with its band."""
+    return pd.concat(
+        [pd.DataFrame({"curve": name, "mm": c.x, "risk": c.risk, "low": c.low, "high": c.high}) for name, c in curves.items()],
+        ignore_index=True,
+    )
+
+
+def levels_table(distances: Mapping[str, LevelDistance]) -> pd.DataFrame:
+    """Distances below which the risk exceeds the level, by curve; "–" where the curve does not pass it."""
+
+    def told(value: float | None, *, open_end: str) -> str:
+        return open_end if value is None else f"{value:.1f}"
+
+    return pd.DataFrame(
+        [
+            {
+                "group": name,
+                f"risk above {percent(d.level)} below (mm)": told(d.value, open_end="–"),
+                "95 % interval (mm)": "–" if d.value is None
+                else f"{told(d.low, open_end='open')} to {told(d.high, open_end='open')}",
+            }
+            for name, d in distances.items()
+        ]
+    )  # fmt: skip
+
+
 def _band(figure: go.Figure, curve: RiskCurve, colour: str, name: str) -> None:
     x = [*curve.x, *curve.x[::-1]]
     figure.add_scatter(
@@ -98,6 +137,19 @@ def _reference(figure: go.Figure) -> None:
     figure.add_annotation(
         x=PUBLISHED_DISTANCE_MM, y=1.0, text="published: >72 % below 2.5 mm", showarrow=False, xanchor="left", yanchor="top",
         xshift=6, font={"color": REFERENCE, "size": 12}, row=1, col=1,
+    )  # fmt: skip
+
+
+def _level(figure: go.Figure, level: LevelDistance, value: float, bins: tuple[RiskBin, ...]) -> None:
+    """The distance with its interval as a bar across the curve; an open end runs to the end of the bins."""
+    low = bins[0].low if level.low is None else level.low
+    high = bins[-1].high if level.high is None else level.high
+    figure.add_scatter(
+        x=[value], y=[level.level], mode="markers", name=f"Risk falls to {percent(level.level)} (95 %)",
+        marker={"color": MARKED, "size": 11, "symbol": "diamond"},
+        error_x={"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low],
+                 "thickness": 2.5, "width": 6, "color": MARKED},
+        hovertemplate=f"%{{x:.1f}} mm ({low:.1f}–{high:.1f})<extra></extra>", row=1, col=1,
     )  # fmt: skip
 
 

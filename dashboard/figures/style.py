@@ -17,6 +17,8 @@ TOTAL = "#5b6770"
 """The ends of a waterfall."""
 
 OBSERVED, PREDICTED, REFERENCE = "#1f6f8b", "#b5651d", "#8a8f94"
+ADJUSTED = "#7b3f9e"
+"""Risk at equal covariates, beside the observed one."""
 MARKED = "#d7263d"
 """The one case or point that a figure is about."""
 NODULE, GLAND, CAPSULE = "#ffb000", "#56b4e9", "#ff5d5d"

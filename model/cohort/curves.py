@@ -7,14 +7,15 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import statsmodels.api as sm
+from scipy import special
 
-from model.cohort.discrimination import Rate, wilson
+from model.cohort.discrimination import Rate, Z, wilson
+from model.cohort.logistic import fit_logistic
 from model.cohort.scores import FloatArray, IntArray
 from model.errors import StatisticsError
 
 MIN_CASES, MIN_OUTCOMES = 30, 10
-_QUANTILES = (0.05, 0.35, 0.65, 0.95)  # knots of Harrell 2015, Table 2.3, for four knots
+_MANY = 1000  # cases from which the outer knots may lie nearer to the ends
 
 
 @dataclass(frozen=True)
@@ -61,38 +62,110 @@ def risk_by_bins(
     return tuple(bins)
 
 
+@dataclass(frozen=True)
+class LevelDistance:
+    """Where a falling curve passes a level, with the 95 % interval of that place.
+
+    Parameters
+    ----------
+    level : risk, 0…1.
+    value : largest x up to which the curve stays at or above the level from its left end on; None where it starts below
+        the level or never falls to it.
+    low, high : the x around `value` whose band holds the level: the band inverted, so it covers as often as the band
+        does. None where the interval goes on beyond the curve's end on that side.
+    """
+
+    level: float
+    value: float | None
+    low: float | None
+    high: float | None
+
+
 def risk_curve(x: FloatArray, label: npt.NDArray[np.generic], grid: npt.ArrayLike) -> RiskCurve:
-    """Logistic regression on a restricted cubic spline of x, four knots (Harrell 2015), with a 95 % band.
+    """Logistic regression on a restricted cubic spline of x (Harrell 2015), with a 95 % band.
+
+    The band is robust (sandwich) and pointwise: at each x it covers the true risk in 95 of 100 cohorts.
 
     Parameters
     ----------
     x : (n,) values.
-    label : (n,) outcomes of 0 or 1, or probabilities (then the mean prediction is smoothed, with a robust band).
+    label : (n,) outcomes of 0 or 1, or probabilities (then the mean prediction is smoothed).
     grid : where to give the curve.
 
     Raises
     ------
     StatisticsError
-        If there are fewer than 30 cases or 10 outcomes of either kind, or x hardly varies.
+        If there are fewer than 30 cases or 10 outcomes of either kind, x hardly varies, or x tells the outcome without
+        error.
     """
     y, at = np.asarray(label, float), np.asarray(grid, float)
-    positives = float(y.sum())
-    if len(y) < MIN_CASES or min(positives, len(y) - positives) < MIN_OUTCOMES:
+    require_enough(y, "risk curve")
+    spline = fitted_spline(x)
+    design = spline.columns(x)
+    fit = fit_logistic(design, y, names=spline.names("the value"), robust=True)
+    basis = spline.columns(at)
+    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, fit.covariance, basis))
+    return curve_with_band(at, basis @ fit.coefficients, error, y)
+
+
+def require_enough(outcome: FloatArray, where: str) -> None:
+    """Raise `StatisticsError` where there are too few cases or outcomes of either kind for a curve."""
+    positives = float(outcome.sum())
+    if len(outcome) < MIN_CASES or min(positives, len(outcome) - positives) < MIN_OUTCOMES:
         raise StatisticsError(
-            f"too few: {len(y)} cases, {positives:.0f} with the outcome",
-            where="risk curve",
+            f"too few: {len(outcome)} cases, {positives:.0f} with the outcome",
+            where=where,
             fix=f"At least {MIN_CASES} cases and {MIN_OUTCOMES} of each outcome are needed.",
         )
-    knots = np.unique(np.quantile(x, _QUANTILES))
-    if len(knots) < 3:
+
+
+def curve_with_band(x: FloatArray, logit: FloatArray, error: FloatArray, outcome: FloatArray) -> RiskCurve:
+    """A curve from logits and their standard errors (k,), fitted on `outcome` (n,)."""
+    low, risk, high = (special.expit(logit + z * error) for z in (-Z, 0.0, Z))
+    return RiskCurve(x, risk, low, high, len(outcome), round(float(outcome.sum())))
+
+
+@dataclass(frozen=True)
+class Spline:
+    """Restricted cubic spline with columns orthogonal over the values it was made for, so that a fit is well posed.
+
+    Parameters
+    ----------
+    knots : (k,).
+    turn : (k, k) from `spline_basis` to the columns; the first column is the constant.
+    """
+
+    knots: FloatArray
+    turn: FloatArray
+
+    def columns(self, x: FloatArray) -> FloatArray:
+        """Columns at any x: (n, k)."""
+        return spline_basis(x, self.knots) @ self.turn
+
+    def names(self, name: str) -> list[str]:
+        """What the columns are called in messages."""
+        return ["constant", name, *(f"{name} (bend {i + 1})" for i in range(len(self.knots) - 2))]
+
+
+def fitted_spline(x: FloatArray, knots: int | None = None) -> Spline:
+    """Knots at equally spaced quantiles of x.
+
+    Their number grows with the fourth root of the number of cases (four to twelve), so that the curve's bias stays below its
+    standard error: with a fixed number the band of a large cohort would be narrow around the wrong curve.
+
+    Raises
+    ------
+    StatisticsError
+        If x hardly varies.
+    """
+    count = knots or int(np.clip(round(1.2 * len(x) ** 0.25), 4, 12))
+    outer = 0.05 if len(x) < _MANY else 0.02
+    places = np.unique(np.quantile(x, np.linspace(outer, 1 - outer, count)))
+    if len(places) < 3:
         raise StatisticsError("too few different values", where="risk curve", fix="Use the bins instead.")
-    model = sm.GLM(y, spline_basis(x, knots), family=sm.families.Binomial())
-    fit = model.fit(cov_type="HC0")
-    basis = spline_basis(at, knots)
-    centre = basis @ fit.params
-    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, fit.cov_params(), basis))
-    low, risk, high = (1 / (1 + np.exp(-(centre + z * error))) for z in (-1.959964, 0.0, 1.959964))
-    return RiskCurve(at, risk, low, high, len(y), round(positives))
+    triangle = np.linalg.qr(spline_basis(x, places), mode="r")
+    turn = np.linalg.inv(triangle) * np.sqrt(len(x))
+    return Spline(places, turn * np.sign(np.diag(triangle)))
 
 
 def spline_basis(x: FloatArray, knots: FloatArray) -> FloatArray:
@@ -115,12 +188,23 @@ def spline_basis(x: FloatArray, knots: FloatArray) -> FloatArray:
     return np.stack([np.ones_like(x), x, *terms], 1)
 
 
-def value_at_level(curve: RiskCurve, level: float) -> float | None:
-    """Largest x up to which the curve stays above `level` from the left end on; None where it starts below or never
-    falls to it."""
+def level_distance(curve: RiskCurve, level: float) -> LevelDistance:
+    """The x below which the risk exceeds `level`, read off the curve, with the interval read off its band."""
     below = np.flatnonzero(curve.risk < level)
     if not len(below) or below[0] == 0:
-        return None
-    i = int(below[0])
-    share = (curve.risk[i - 1] - level) / (curve.risk[i - 1] - curve.risk[i])
-    return float(curve.x[i - 1] + share * (curve.x[i] - curve.x[i - 1]))
+        return LevelDistance(level, None, None, None)
+    at = int(below[0])
+    value = _crossing(curve.x, curve.risk, level, at)
+    # The interval is the stretch around the crossing in which the level lies within the band.
+    under = np.flatnonzero(curve.low[:at] >= level)
+    low = _crossing(curve.x, curve.low, level, int(under[-1]) + 1) if len(under) else None
+    over = np.flatnonzero(curve.high[at:] < level)
+    high = _crossing(curve.x, curve.high, level, at + int(over[0])) if len(over) else None
+    return LevelDistance(level, value, low, high)
+
+
+def _crossing(x: FloatArray, y: FloatArray, level: float, i: int) -> float:
+    """Where y falls through the level between points i − 1 and i, by linear interpolation."""
+    drop = float(y[i - 1] - y[i])
+    share = (float(y[i - 1]) - level) / drop if drop else 0.0
+    return float(x[i - 1] + share * (x[i] - x[i - 1]))

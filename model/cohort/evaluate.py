@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from model.cohort.bootstrap import brier_of, calibration_error_of, cells, interval
 from model.cohort.calibration import brier, expected_calibration_error
 from model.cohort.discrimination import Estimate, Rate, auroc, operating_point
-from model.cohort.scores import FloatArray, ScoredCases
+from model.cohort.scores import ScoredCases
 
 PUBLISHED_EXTERNAL = {"auroc": 0.944, "accuracy": 0.847, "sensitivity": 0.768, "specificity": 0.947, "stage_auroc": 0.971,
                       "nodule_miou": 0.841, "gland_miou": 0.818}  # fmt: skip
@@ -72,14 +72,8 @@ def evaluate(scores: ScoredCases, *, seed: int = 0, rounds: int = 1000) -> Evalu
     p, y = scores.probability, scores.label.astype(float)
     point = operating_point(scores)
     both = 0 < scores.positives < len(scores)
-    rng = np.random.default_rng(seed)
-    rounds = min(rounds, max(100, 20_000_000 // len(scores)))
-    draws = [rng.integers(len(p), size=len(p)) for _ in range(rounds)]
-
-    def bootstrapped(figure: Callable[[FloatArray, FloatArray], float]) -> Estimate:
-        low, high = np.percentile([figure(p[rows], y[rows]) for rows in draws], [2.5, 97.5])
-        return Estimate(figure(p, y), float(low), float(high))
-
+    made = cells(scores)
+    drawn = made.draw(rounds, seed)
     return Evaluation(
         n=len(scores),
         positives=scores.positives,
@@ -87,8 +81,8 @@ def evaluate(scores: ScoredCases, *, seed: int = 0, rounds: int = 1000) -> Evalu
         accuracy=point.accuracy,
         sensitivity=point.sensitivity,
         specificity=point.specificity,
-        ece=bootstrapped(expected_calibration_error),
-        brier=bootstrapped(brier),
+        ece=interval(made, calibration_error_of, expected_calibration_error(p, y), drawn),
+        brier=interval(made, brier_of, brier(p, y), drawn),
     )
 
 

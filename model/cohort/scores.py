@@ -45,16 +45,15 @@ class ScoredCases:
             If they are empty, differ in length, or hold anything but probabilities and 0/1; rows are named.
         """
         p = _numbers(probability, "probability")
-        words = [str(v).strip().lower() for v in np.asarray(label, dtype=object).ravel()]
-        if len(p) != len(words):
+        y = _labels(label)
+        if len(p) != len(y):
             raise StatisticsError(
-                f"{len(p)} probabilities and {len(words)} labels", where="predictions", fix="Give one label a row."
+                f"{len(p)} probabilities and {len(y)} labels", where="predictions", fix="Give one label a row."
             )
         if not len(p):
             raise StatisticsError("no case", where="predictions", fix="Give at least one row.")
         _refuse(~np.isfinite(p), "missing or not a number", "probability", "Give a number from 0 to 1 in every row.")
         _refuse((p < 0) | (p > 1), "outside 0 to 1", "probability", "Give probabilities, not scores or percentages.")
-        y = np.array([_LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
         _refuse(y < 0, "neither 0 nor 1", "label", "Give 0 or 1 (or no/yes) in every row.")
         return cls(p, y)
 
@@ -106,7 +105,19 @@ def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
     return found[0]
 
 
+def _labels(values: npt.ArrayLike) -> IntArray:
+    """Labels as 0 and 1, −1 where neither; a million numbers must not become a million words first."""
+    column = np.asarray(values).ravel()
+    if column.dtype.kind in "biuf":
+        return np.where(column == 1, 1, np.where(column == 0, 0, -1)).astype(np.int64)
+    words = [str(v).strip().lower() for v in np.asarray(values, dtype=object).ravel()]
+    return np.array([_LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
+
+
 def _numbers(values: npt.ArrayLike, name: str) -> FloatArray:
+    numeric = np.asarray(values).ravel()
+    if numeric.dtype.kind in "iuf":
+        return numeric.astype(np.float64)
     column = pd.Series(np.asarray(values, dtype=object).ravel())
     numbers = pd.to_numeric(column, errors="coerce")
     _refuse(

@@ -15,7 +15,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from model.cohort.calibration import brier, calibration_bins, calibration_line, expected_calibration_error
-from model.cohort.curves import risk_by_bins, risk_curve, value_at_level
+from model.cohort.curves import level_distance, risk_by_bins, risk_curve
 from model.cohort.discrimination import auroc, delong_test, operating_point, roc_curve, stage_auroc, wilson
 from model.cohort.evaluate import evaluate, format_table
 from model.cohort.position import risk_by_position
@@ -149,8 +149,8 @@ def test_stage_auroc() -> None:
     rng = np.random.default_rng(0)
     stage = rng.integers(1, 4, 300)
     perfect = np.eye(3)[stage - 1]
-    assert stage_auroc(perfect, stage, rounds=20).value == 1
-    chance = stage_auroc(rng.random((300, 3)), stage, rounds=100)
+    assert stage_auroc(perfect, stage).value == 1
+    chance = stage_auroc(rng.random((300, 3)), stage)
     assert chance.low < 0.5 < chance.high
     with pytest.raises(StatisticsError, match="not all three"):
         stage_auroc(perfect, np.ones(300, int))
@@ -170,14 +170,14 @@ def test_risk_curve_band_covers_the_truth() -> None:
     assert 0.92 <= np.mean(covered) <= 0.98
 
 
-def test_value_at_level_reads_the_crossing() -> None:
+def test_level_distance_reads_the_crossing() -> None:
     rng = np.random.default_rng(6)
     x = rng.uniform(0, 6, 20_000)
     y = rng.random(20_000) < 1 / (1 + np.exp(1.5 * (x - 3)))
     curve = risk_curve(x, y, np.linspace(0, 6, 200))
     expected = 3 - np.log(0.72 / 0.28) / 1.5
-    assert value_at_level(curve, 0.72) == pytest.approx(expected, abs=0.1)
-    assert value_at_level(curve, 0.9999) is None
+    assert level_distance(curve, 0.72).value == pytest.approx(expected, abs=0.1)
+    assert level_distance(curve, 0.9999).value is None
 
 
 def test_too_few_is_said() -> None:
