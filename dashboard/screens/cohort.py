@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.figures import quality
+from dashboard.cohort import quality, readers, statistics
 from dashboard.figures.lobe_map import lobe_map, position_table
 from dashboard.figures.risk_curve import (
     PUBLISHED_DISTANCE_MM,
@@ -21,11 +21,9 @@ from dashboard.figures.risk_curve import (
     subgroup_curves,
 )
 from dashboard.figures.style import percent
-from dashboard.parts import asked, figure, missing, problem
-from model.cohort.calibration import calibration_bins
+from dashboard.parts import figure, missing, problem
 from model.cohort.curves import RiskCurve, risk_by_bins, risk_curve, value_at_level
-from model.cohort.discrimination import operating_point, roc_curve, wilson
-from model.cohort.evaluate import evaluate
+from model.cohort.discrimination import wilson
 from model.cohort.position import risk_by_position
 from model.cohort.scores import LABEL_NAMES, PROBABILITY_NAMES, ScoredCases, read_table
 from model.errors import CaseError, ProblemError, StatisticsError
@@ -53,7 +51,9 @@ def main() -> None:
         st.stop()
     distance_section(part)
     position_section(part)
-    quality_section(part)
+    quality.section(part)
+    statistics.section(part)
+    readers.section(part)
 
 
 def _cohort() -> tuple[pd.DataFrame, str]:
@@ -238,43 +238,6 @@ def position_section(part: pd.DataFrame) -> None:
         )
     with right:
         st.dataframe(position_table(risks), hide_index=True)
-
-
-def quality_section(part: pd.DataFrame) -> None:
-    """Discrimination and calibration of the predictions; computed when asked for."""
-    st.subheader("How good are the predictions?")
-    if not asked("Show model quality", "quality"):
-        return
-    scores = ScoredCases.from_arrays(part["probability"].to_numpy(), part["llnm"].to_numpy())
-    with st.spinner("Resampling for the intervals …"):
-        result = evaluate(scores)
-    cells = st.columns(4)
-    figures = {
-        "AUROC": result.auroc,
-        "Accuracy": result.accuracy,
-        "Calibration error (ECE)": result.ece,
-        "Brier": result.brier,
-    }
-    for cell, (name, value) in zip(cells, figures.items(), strict=True):
-        cell.metric(name, "–" if value is None else f"{value.value:.3f}")
-        cell.caption(
-            "one outcome only" if value is None else f"95 % {value.low:.3f}–{value.high:.3f}, n = {len(scores):,}"
-        )
-    left, right = st.columns(2)
-    with left:
-        figure(
-            quality.calibration(calibration_bins(scores)),
-            "Observed rate against mean prediction in ten bins, 95 % Wilson intervals.", key="calibration",
-        )  # fmt: skip
-    with right:
-        if result.auroc is None:
-            missing("ROC curve", "only one outcome is there.")
-        else:
-            figure(
-                quality.roc(roc_curve(scores), operating_point(scores)),
-                "ROC curve; the cross is the cut-off 0.5.",
-                key="roc",
-            )
 
 
 main()
