@@ -13,7 +13,7 @@ from model.cohort.calibration import calibration_bins, calibration_line
 from model.cohort.discrimination import Estimate, Rate, operating_point, precision_curve, roc_curve
 from model.cohort.evaluate import evaluate
 from model.cohort.scores import ScoredCases
-from model.cohort.subgroups import DIVISIONS, by_group, division, heterogeneity
+from model.cohort.subgroups import DIVISIONS, by_group, division, gaps, heterogeneity
 from model.errors import StatisticsError
 
 
@@ -109,6 +109,23 @@ def section(part: pd.DataFrame) -> None:
         )
     except StatisticsError as error:
         missing("Heterogeneity", error.what)
+    reference = max(found, key=lambda g: g.cases).name
+    apart = [
+        {"group": g.group, "cases": g.cases}
+        | {
+            name: "too few" if gap is None else _told(gap)
+            for name, gap in (
+                ("sensitivity", g.sensitivity),
+                ("specificity", g.specificity),
+                ("AUROC", g.auroc),
+                ("calibration in the large (logit)", g.calibration),
+            )
+        }
+        for g in gaps(scores, groups, reference=reference, cutoff=cutoff)
+    ]
+    if apart:
+        st.dataframe(pd.DataFrame(apart), hide_index=True)
+        st.caption(f"Gaps: each group minus the largest, {reference}; 95 % intervals, not adjusted for several groups.")
 
 
 def _rates(figures: dict[str, Rate | Estimate | float]) -> pd.DataFrame:

@@ -73,8 +73,9 @@ def _cases(cases: ReaderCases, key: str) -> None:
         )
     gap, accuracy = found.auroc_difference, found.accuracy_difference
     st.markdown(
-        f"Model − doctors: AUROC {gap.value:+.3f} (95 % {gap.low:+.3f} to {gap.high:+.3f}, paired DeLong p = {found.auroc_p:.2g}); "
-        f"accuracy {accuracy.value:+.3f} (95 % {accuracy.low:+.3f} to {accuracy.high:+.3f}, exact McNemar p = {found.mcnemar_p:.2g}; "
+        f"Model − doctors: AUROC {gap.value:+.3f} (95 % {gap.low:+.3f} to {gap.high:+.3f}, paired DeLong "
+        f"p = {found.auroc_p:.2g}); accuracy {accuracy.value:+.3f} (95 % {accuracy.low:+.3f} to {accuracy.high:+.3f}, "
+        f"exact McNemar p = {found.mcnemar_p:.2g}; "
         f"only the model right in {found.only_model_right}, only the doctors in {found.only_doctors_right})."
     )
     figure(

@@ -55,8 +55,8 @@ def section(part: pd.DataFrame) -> None:
             _table(
                 as_table(found),
                 f"Odds ratios of LLNM with 95 % Wald intervals: each variable alone, and adjusted for the others in the "
-                f"{found.cases:,} of {found.total:,} cases that have every variable ({found.positives:,} with LLNM). Associations, not "
-                f"causes. VIF above 5: collinear.{unsure}{told}",
+                f"{found.cases:,} of {found.total:,} cases that have every variable ({found.positives:,} with LLNM). "
+                f"Associations, not causes. VIF above 5: collinear.{unsure}{told}",
                 "odds-ratios",
             )
         except StatisticsError as error:
@@ -65,7 +65,8 @@ def section(part: pd.DataFrame) -> None:
         _table(
             pd.read_csv(ABLATION).round(3),
             "Ablation of the shipped model on synthetic external cases, whatever the filters: inputs hidden at prediction, no new "
-            "training; 95 % DeLong intervals, paired DeLong p unadjusted. Published: networks trained without the input, real patients.",
+            "training; 95 % DeLong intervals, paired DeLong p unadjusted. "
+            "Published: networks trained without the input, real patients.",
             "ablation",
         )
 

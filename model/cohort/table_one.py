@@ -55,7 +55,7 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
         warnings.simplefilter("ignore")  # of small groups and old defaults; what is told stands in the table
         made = TableOne(
             data, columns=chosen, categorical=[v for v in chosen if v not in numbers], continuous=numbers, groupby=by,
-            nonnormal=[v for v in numbers if abs(float(known[v].skew())) >= SKEWED], pval=True, smd=True, htest_name=True,
+            nonnormal=[v for v in numbers if abs(known[v].skew()) >= SKEWED], pval=True, smd=True, htest_name=True,
             include_null=False, rename={v: FIELD[v].label_with_unit for v in chosen if v in FIELD},
         ).tableone  # fmt: skip
     made.columns = [str(c[-1]) for c in made.columns]
@@ -65,7 +65,8 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
     repeated = table["variable"].eq(table["variable"].shift())
     table.loc[repeated, "variable"] = ""
     last = [c for c in table.columns if c.startswith("SMD")] + ["p", "test"]
-    return table[[c for c in table.columns if c not in last] + last].astype(str)
+    result: pd.DataFrame = table[[c for c in table.columns if c not in last] + last].astype(str)
+    return result
 
 
 def to_latex(table: pd.DataFrame, caption: str) -> str:
@@ -76,7 +77,7 @@ def to_latex(table: pd.DataFrame, caption: str) -> str:
 
 def _escaped(text: str) -> str:
     """Text safe for LaTeX, by the rules of pandas' own tables."""
-    from pandas.io.formats.style_render import _escape_latex
+    from pandas.io.formats.style_render import _escape_latex  # type: ignore[attr-defined]
 
     return str(_escape_latex(text))
 
