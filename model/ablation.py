@@ -19,8 +19,8 @@ import torch
 
 from model.cohort.discrimination import auroc, delong_test
 from model.cohort.scores import FloatArray, IntArray
-from model.encode import drop_groups
 from model.errors import CaseError, StatisticsError
+from model.explain.shapley import coalition_logits
 from model.ingest.cases import Cohort, read_cohort
 from model.ingest.files import atomic_write_text
 from model.nets.config import Cross, NetConfig, compact_config
@@ -113,13 +113,15 @@ def _inputs(predictor: Predictor, cohort: Cohort, step: Step) -> pd.DataFrame:
     kept = variants()
     label = _labels(cohort, cohort.case_ids)
     keep = torch.tensor([[g.name in names for g in GROUPS] for names in kept.values()], device=predictor.device)
-    logits = [
-        torch.stack([predictor.run(drop_groups(inputs, row.expand(n, -1))).logit.float() for row in keep]).cpu().numpy()
-        for inputs, n in _encoded(predictor, cohort, cohort.case_ids, lambda d, t: step("cases with inputs hidden", d, t))
-    ]
-    scores = np.concatenate(logits, 1).astype(float)
+    scores: list[FloatArray] = []
+    with torch.inference_mode():
+        for inputs in _encoded(predictor, cohort, cohort.case_ids, lambda d, t: step("cases with inputs hidden", d, t)):
+            # Pictures become tokens once a case; a variant only puts tokens together.
+            scores += [
+                coalition_logits(predictor, inputs.rows([i]), keep).cpu().numpy().astype(float) for i in range(len(inputs))
+            ]
     how = "inputs hidden at prediction, no new training"
-    return _table("inputs", dict(zip(kept, scores, strict=True)), label, how)
+    return _table("inputs", dict(zip(kept, np.stack(scores, 1), strict=True)), label, how)
 
 
 def _fusion(
@@ -148,7 +150,7 @@ def _fusion(
             )  # fmt: skip
         parts = [
             variant.run(inputs).logit.float().cpu().numpy()
-            for inputs, _ in _encoded(variant, cohort, names, lambda d, t: step("cases by fusion", d, t))
+            for inputs in _encoded(variant, cohort, names, lambda d, t: step("cases by fusion", d, t))
         ]
         scores[name] = np.concatenate(parts).astype(float)
     how = (
@@ -160,10 +162,10 @@ def _fusion(
 
 def _encoded(
     predictor: Predictor, cohort: Cohort, names: Sequence[str], progress: Callable[[int, int], None]
-) -> Iterator[tuple[NetworkInputs, int]]:
+) -> Iterator[NetworkInputs]:
     for k in range(0, len(names), 64):
         block = names[k : k + 64]
-        yield predictor.encode(predictor.measure(cohort.case(name) for name in block)), len(block)
+        yield predictor.encode(predictor.measure(cohort.case(name) for name in block))
         progress(k + len(block), len(names))
 
 

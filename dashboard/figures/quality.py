@@ -5,6 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from dashboard.figures.style import MARKED, MUTED, OBSERVED, styled
+from model.cohort.benefit import Benefit
 from model.cohort.calibration import CalibrationBin
 from model.cohort.discrimination import OperatingPoint, RocCurve
 
@@ -50,4 +51,22 @@ def roc(curve: RocCurve, point: OperatingPoint) -> go.Figure:
     styled(figure, height=360)
     figure.update_xaxes(title="false positive rate", tickformat=".0%", range=[0, 1], fixedrange=True)
     figure.update_yaxes(title="sensitivity", tickformat=".0%", range=[0, 1.02], fixedrange=True)
+    return figure
+
+
+def decision_curve(benefit: Benefit) -> go.Figure:
+    """Net benefit of the model with its band, beside treating everyone and nobody."""
+    x = [*benefit.threshold, *benefit.threshold[::-1]]
+    figure = go.Figure(
+        go.Scatter(
+            x=x, y=[*benefit.high, *benefit.low[::-1]], fill="toself", fillcolor=OBSERVED, opacity=0.16, line={"width": 0},
+            hoverinfo="skip", showlegend=False,
+        )
+    )  # fmt: skip
+    for name, y, colour in (("model", benefit.model, OBSERVED), ("treat all", benefit.treat_all, MARKED),
+                            ("treat none", 0 * benefit.model, MUTED)):  # fmt: skip
+        figure.add_scatter(x=benefit.threshold, y=y, mode="lines", name=name, line={"color": colour, "width": 2})
+    styled(figure, height=380, legend=True)
+    figure.update_xaxes(title="threshold probability", tickformat=".0%", range=[0, 1], fixedrange=True)
+    figure.update_yaxes(title="net benefit", range=[-0.1, max(0.1, 1.1 * benefit.positives / benefit.cases)], fixedrange=True)
     return figure

@@ -18,7 +18,9 @@ from model.errors import StatisticsError
 
 _STEPS, _WARM_ROWS, _BLOCK = 40, 20_000, 8192
 _FAR = 40.0
-"""A standard error, on columns of unit mean square, that only separated data reach."""
+"""A coefficient, on columns of unit mean square, beyond which only separated data lead."""
+_FLAT = _FAR**-2
+"""Curvature of the likelihood below which a standard error would be above `_FAR`."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,15 @@ def fit_logistic(
     if step > 4 and weights is None:  # near the answer already, so that few passes over all rows are left
         beta = _newton(x[::step], outcome[::step], off[::step], w[::step], beta)[0]
     beta, information = _newton(x, outcome, off, w, beta)
-    covariance = np.linalg.pinv(information)
-    errors = np.sqrt(np.diag(covariance))
-    far = (errors > _FAR) | ~np.isfinite(beta) | (np.abs(beta) > _FAR)
-    if far.any():
+    curvature, directions = np.linalg.eigh(information)
+    if not curvature[0] > _FLAT or not np.isfinite(beta).all():
+        involved = [n for n, d in zip(named, directions[:, 0], strict=True) if abs(d) > 0.1 and n != "constant"]
         raise StatisticsError(
-            f"the outcomes are separated by {', '.join(n for n, bad in zip(named, far, strict=True) if bad)}",
+            f"the outcomes are separated by {', '.join(involved) or 'the constant'}",
             where="logistic regression",
             fix="Leave it out or merge levels: a value there is seen with one outcome only, so no finite odds ratio fits.",
         )
+    covariance = (directions / curvature) @ directions.T
     if robust:
         residual = w * (outcome - expit(x @ beta + off))
         covariance = covariance @ ((x * (residual**2 / w)[:, None]).T @ x) @ covariance

@@ -99,7 +99,7 @@ class _Variable:
         if not self.contrasts:
             return np.empty((int(rows.sum()), 0))
         if self.number is not None:
-            return self.number[rows, None]
+            return np.asarray(self.number[rows, None])
         assert self.level is not None
         return (self.level[rows, None] == np.arange(1, len(self.contrasts) + 1)).astype(float)
 
