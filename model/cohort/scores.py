@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 
 PROBABILITY_NAMES = ("probability", "prediction", "score")
 LABEL_NAMES = ("llnm", "label", "outcome")
-_LABEL_WORDS = {"yes": 1, "true": 1, "1": 1, "1.0": 1, "no": 0, "false": 0, "0": 0, "0.0": 0}
+LABEL_WORDS = {"yes": 1, "true": 1, "1": 1, "1.0": 1, "no": 0, "false": 0, "0": 0, "0.0": 0}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ScoredCases:
             raise StatisticsError("no case", where="predictions", fix="Give at least one row.")
         _refuse(~np.isfinite(p), "missing or not a number", "probability", "Give a number from 0 to 1 in every row.")
         _refuse((p < 0) | (p > 1), "outside 0 to 1", "probability", "Give probabilities, not scores or percentages.")
-        y = np.array([_LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
+        y = np.array([LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
         _refuse(y < 0, "neither 0 nor 1", "label", "Give 0 or 1 (or no/yes) in every row.")
         return cls(p, y)
 
