@@ -181,9 +181,13 @@ def clean(source: Path, target: Path, *, without: RowsError | None = None, progr
 def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.RecordBatch]]:
     """Columns that are known (raw name → field), names of the others, and the batches."""
     if source.suffix.lower() == ".parquet":
-        names = pq.read_schema(source).names
+        schema = pq.read_schema(source)
+        names = schema.names
         known = _known(names, source.name)
-        texts = [raw for raw, spec in known.items() if spec.kind != "number" and spec.name != "case_id"]
+        for raw, spec in known.items():
+            if pa.types.is_nested(schema.field(raw).type):
+                raise StatisticsError("lists or records in its cells", where=raw[:80], fix=f"Give {spec.allowed()}.")
+        texts = [raw for raw in known if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"]
         file = pq.ParquetFile(source, read_dictionary=texts)
         return known, [n for n in names if n not in known], file.iter_batches(BATCH, columns=list(known))
     with source.open(encoding="utf-8-sig") as lines:
