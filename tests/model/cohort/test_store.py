@@ -37,7 +37,8 @@ def made(n: int = 3000, seed: int = 0) -> pd.DataFrame:
     table["size_mm"] = np.where(rng.random(n) < 0.05, np.nan, rng.choice([5.0, 10.0, 10.1, 9.9, 40.0], n))
     on_edge = rng.integers(0, 60, n) / 10
     near = np.nextafter(on_edge, rng.choice([-1, 9], n))
-    table["capsule_distance_mm"] = np.choose(rng.integers(4, size=n), [on_edge, near.clip(0), rng.gamma(2, 1.1, n), np.full(n, np.nan)])
+    kinds = [on_edge, near.clip(0), rng.gamma(2, 1.1, n), np.full(n, np.nan)]
+    table["capsule_distance_mm"] = np.choose(rng.integers(4, size=n), kinds)
     table["probability"] = np.choose(rng.integers(2, size=n), [rng.random(n), rng.integers(0, 21, n) / 20])
     table["llnm"] = rng.integers(0, 2, n)
     return table
@@ -234,7 +235,8 @@ def test_tables_that_cannot_be_used_end_in_one_message(folder: Path, text: str) 
 
 def test_names_and_values_that_read_like_sql_are_only_text(folder: Path) -> None:
     name = 'x"; DROP TABLE cohort; --'
-    table = pd.DataFrame({name: [1, 2, 3], "centre": ["'; DELETE", "A' OR '1'='1", "A"], "prediction": [0.1, 0.5, 0.9], "label": [0, 1, 1]})
+    centres = ["'; DELETE", "A' OR '1'='1", "A"]
+    table = pd.DataFrame({name: [1, 2, 3], "centre": centres, "prediction": [0.1, 0.5, 0.9], "label": [0, 1, 1]})
     table.to_parquet(folder / "sql.parquet")
     found = CohortStore.open(folder / "sql.parquet", cache=folder / "cache")
     assert found.ignored == (name,)
