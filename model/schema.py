@@ -208,6 +208,11 @@ def category_values(spec: Field) -> tuple[str, ...]:
     return ("no", "yes") if spec.kind == "flag" else spec.values
 
 
+def is_missing(text: str) -> bool:
+    """Whether a cell says that nothing is known: empty, "NA", "unknown" and the like."""
+    return text.strip().lower() in _MISSING_WORDS
+
+
 def parse(spec: Field, raw: object, *, where: str = "") -> Value | None:
     """Turn whatever a form, a CSV cell or JSON holds into the field's value; `None` where it is missing.
 
@@ -231,7 +236,7 @@ def parse(spec: Field, raw: object, *, where: str = "") -> Value | None:
     if raw is None or (isinstance(raw, float) and math.isnan(raw)):
         return None
     text = str(raw).strip()
-    if text.lower() in _MISSING_WORDS and text.lower() not in spec.values:  # "none" is a value of calcification
+    if is_missing(text) and text.lower() not in spec.values:  # "none" is a value of calcification
         return None
     if spec.kind == "text":
         if spec.name == "report_text" and len(text) > MAX_REPORT_CHARACTERS:

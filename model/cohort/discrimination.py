@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 from model.cohort.scores import FloatArray, IntArray, ScoredCases
 from model.errors import StatisticsError
@@ -82,8 +82,10 @@ def wilson(numerator: int, denominator: int) -> Rate:
     """A share with its 95 % Wilson score interval (Wilson 1927)."""
     if denominator == 0:
         return Rate(float("nan"), 0, 0, 0.0, 1.0)
-    low, high = proportion_confint(numerator, denominator, method="wilson")
-    return Rate(numerator / denominator, int(numerator), int(denominator), float(low), float(high))
+    value, share = numerator / denominator, Z**2 / denominator
+    centre, half = value + share / 2, sqrt(share * (value * (1 - value) + share / 4))
+    low, high = max(0.0, (centre - half) / (1 + share)), min(1.0, (centre + half) / (1 + share))
+    return Rate(value, int(numerator), int(denominator), low, high)
 
 
 def auroc(probability: FloatArray, label: IntArray) -> Estimate:

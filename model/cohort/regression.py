@@ -101,7 +101,7 @@ class _Variable:
         if self.number is not None:
             return np.asarray(self.number[rows, None])
         assert self.level is not None
-        return (self.level[rows, None] == np.arange(1, len(self.contrasts) + 1)).astype(float)
+        return np.asarray(self.level[rows, None] == np.arange(1, len(self.contrasts) + 1), dtype=np.float64)
 
     def rows(self, contrast: int) -> BoolArray:
         """The cases a contrast counts: those of its level, or all that have a value."""

@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 
 PROBABILITY_NAMES = ("probability", "prediction", "score")
 LABEL_NAMES = ("llnm", "label", "outcome")
-_LABEL_WORDS = {"yes": 1, "true": 1, "1": 1, "1.0": 1, "no": 0, "false": 0, "0": 0, "0.0": 0}
+LABEL_WORDS = {"yes": 1, "true": 1, "1": 1, "1.0": 1, "no": 0, "false": 0, "0": 0, "0.0": 0}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _labels(values: npt.ArrayLike) -> IntArray:
     if column.dtype.kind in "biuf":
         return np.where(column == 1, 1, np.where(column == 0, 0, -1)).astype(np.int64)
     words = [str(v).strip().lower() for v in np.asarray(values, dtype=object).ravel()]
-    return np.array([_LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
+    return np.array([LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
 
 
 def _numbers(values: npt.ArrayLike, name: str) -> FloatArray:

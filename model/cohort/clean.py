@@ -1,0 +1,454 @@
+"""Any model's table of predictions → one Parquet file in the schema's words, or every fault by its row.
+
+The table is read in batches, so that ten million rows need no more memory than one batch, and every check works on whole
+columns: words are looked at once for each different word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from model.cohort.position import PLACES
+from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray
+from model.cohort.selection import CATEGORIES, RANGES, STEPS
+from model.errors import FieldError, StatisticsError
+from model.ingest.messages import short
+from model.schema import FIELD, FIELDS, Field, is_missing, parse
+
+Progress = Callable[[int], None]
+
+BATCH = 1 << 19
+MAX_TEXT = 200
+MAX_CENTRES = 1000
+NO_STEP, NO_PLACE = 65535, len(PLACES)
+STEPS_PER_MM = 10
+BINS = 20
+"""Bins of equal width of the predicted probability; two of them are one of the calibration curve."""
+
+PROBABILITY = Field("probability", "Predicted probability", "number", "identity", "Of LLNM.", "", 0, 1)
+SCORES = tuple(
+    Field(name, name, "number", "identity", "As `llnm predict` writes it.", "", 0, 1)
+    for name in ("interval_low", "interval_high", "stage_1", "stage_2", "stage_3", "nodule_iou", "gland_iou")
+)
+_KNOWN: Mapping[str, Field] = {
+    f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")
+}  # the report is words, not something to count
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong in one column: in how many rows, the first of them (1 is the first row of data), and the fix."""
+
+    column: str
+    what: str
+    rows: IntArray
+    fix: str
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{r:,}" for r in self.rows[:10]) + (" …" if len(self.rows) > 10 else "")
+        plural = "rows" if len(self.rows) > 1 else "row"
+        return f"{self.column}: {self.what} in {len(self.rows):,} {plural} ({named}). {self.fix}"
+
+
+class RowsError(StatisticsError):
+    """Rows that cannot be used; the others could be gone on with.
+
+    Parameters
+    ----------
+    faults : what is wrong, one for each column and kind.
+    bad : row numbers that would be left out.
+    unusable : columns without one usable value, which would be left out instead of their rows.
+    rows : rows of the table.
+    """
+
+    def __init__(self, faults: tuple[Fault, ...], bad: IntArray, unusable: tuple[str, ...], rows: int, where: str) -> None:
+        self.faults, self.bad, self.unusable, self.rows = faults, bad, unusable, rows
+        self.good = rows - len(bad)
+        listed = "\n".join(f"- {fault}" for fault in faults)
+        dropped = f" without the column {', '.join(unusable)}" if unusable else ""
+        super().__init__(
+            f"{len(bad):,} of {rows:,} rows cannot be used:\n{listed}\n" if len(bad) else f"a column cannot be used:\n{listed}\n",
+            where=where,
+            fix=f"Mend them, or go on with the {self.good:,} good rows{dropped}." if self.good else "Mend them.",
+        )
+
+
+@dataclass
+class _Found:
+    """What is gathered over the batches."""
+
+    faults: dict[tuple[str, str, str], list[IntArray]] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)  # usable values of a column
+    words: dict[str, dict[Any, Any]] = field(default_factory=dict)  # raw word → value or FieldError, by column
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)  # value → code ≥ 1, by category
+    counts: dict[str, IntArray] = field(default_factory=dict)  # cases of each code, by category
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    ids: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    id_rows: list[IntArray] = field(default_factory=list)
+    duck: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
+    rows: int = 0
+    positives: int = 0
+    last_step: int = -1
+
+    def fault(self, column: str, what: str, fix: str, bad: npt.NDArray[np.bool_]) -> None:
+        """Note the rows of this batch that are bad."""
+        rows = np.flatnonzero(bad)
+        if len(rows):
+            self.faults.setdefault((column, what, fix), []).append(rows + self.rows + 1)
+
+
+def clean(source: Path, target: Path, *, without: RowsError | None = None, progress: Progress = lambda _rows: None) -> None:
+    """Write the usable form of a table: names and values of the schema, and the codes that a cube counts by.
+
+    Parameters
+    ----------
+    source : CSV (comma, semicolon or tab) or Parquet with a probability and a label column.
+    target : Parquet file, written whole or not at all.
+    without : faults found before, whose rows and columns are left out.
+    progress : told the number of rows done.
+
+    Raises
+    ------
+    RowsError
+        If rows are bad, and `without` is None.
+    StatisticsError
+        If the file cannot be read or has no probability or label.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
+    found = _Found()
+    writer: pq.ParquetWriter | None = None
+    written: Future[None] | None = None
+    beside = ThreadPoolExecutor(1)  # a batch is written while the next is checked
+    try:
+        columns, ignored, batches = _opened(source)
+        left_out = () if without is None else without.unusable
+        columns = {raw: spec for raw, spec in columns.items() if spec.name not in left_out}
+        for batch in batches:
+            table = _cleaned(batch, columns, found)
+            if without is not None:
+                keep = ~np.isin(np.arange(found.rows + 1, found.rows + 1 + batch.num_rows), without.bad)
+                table = table.filter(pa.array(keep))
+            _count(table, found)
+            if writer is None:
+                texts = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
+                writer = pq.ParquetWriter(partial, table.schema, compression="lz4", use_dictionary=texts)
+            if written is not None:
+                written.result()
+            written = beside.submit(writer.write_table, table)
+            found.rows += batch.num_rows
+            progress(found.rows)
+        if written is not None:
+            written.result()
+        if not found.rows or writer is None:
+            raise StatisticsError("no case", where=source.name, fix="Give at least one row.")
+        if without is None:
+            _raise_faults(found, source.name)
+        bad = 0 if without is None else len(without.bad)
+        writer.add_key_value_metadata({"llnm": json.dumps(_summary(found, ignored, left_out, bad))})
+        writer.close()
+        os.replace(partial, target)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = short(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise StatisticsError(
+            f"cannot be read ({reason})", where=source.name, fix="Give a CSV (UTF-8) or Parquet file with a header."
+        ) from None
+    finally:
+        beside.shutdown()
+        if writer is not None:
+            with suppress(OSError, pa.ArrowException):
+                writer.close()
+        partial.unlink(missing_ok=True)
+
+
+def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.RecordBatch]]:
+    """Columns that are known (raw name → field), names of the others, and the batches."""
+    if source.suffix.lower() == ".parquet":
+        schema = pq.read_schema(source)
+        names = schema.names
+        known = _known(names, source.name)
+        for raw, spec in known.items():
+            if pa.types.is_nested(schema.field(raw).type):
+                raise StatisticsError("lists or records in its cells", where=raw[:80], fix=f"Give {spec.allowed()}.")
+        texts = [raw for raw in known if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"]
+        file = pq.ParquetFile(source, read_dictionary=texts)
+        return known, [n for n in names if n not in known], file.iter_batches(BATCH, columns=list(known))
+    with source.open(encoding="utf-8-sig") as lines:
+        first = lines.readline()
+    separator = max(",;\t", key=first.count)
+    parse_options = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    read_options = pyarrow.csv.ReadOptions(block_size=1 << 24)
+    with pyarrow.csv.open_csv(source, read_options=read_options, parse_options=parse_options) as head:
+        names = head.schema.names
+    known = _known(names, source.name)
+    # As text: what a column holds is for the schema to say.
+    convert = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(known, pa.string()), include_columns=list(known), strings_can_be_null=False
+    )
+    reader = pyarrow.csv.open_csv(source, read_options=read_options, parse_options=parse_options, convert_options=convert)
+    return known, [n for n in names if n not in known], iter(reader)
+
+
+def _known(names: list[str], where: str) -> dict[str, Field]:
+    """Raw column name → field."""
+    plain = [name.strip().lower() for name in names]
+    known = {raw: _KNOWN[name] for raw, name in zip(names, plain, strict=True) if name in _KNOWN}
+    for wanted, spec in ((PROBABILITY_NAMES, PROBABILITY), (LABEL_NAMES, FIELD["llnm"])):
+        at = [plain.index(name) for name in wanted if name in plain]
+        if not at:
+            given = ", ".join(short(n) for n in names[:12])
+            raise StatisticsError(
+                f"none of the columns {', '.join(wanted)}", where=where,
+                fix=f"Name the column {wanted[0]}; the table has {given}.",
+            )  # fmt: skip
+        known[names[at[0]]] = spec
+    for raw, spec in known.items():
+        if names.count(raw) > 1 or sum(s is spec for s in known.values()) > 1:
+            raise StatisticsError(f"the column {spec.name} is there twice", where=where, fix="Keep one of them.")
+    return known
+
+
+def _cleaned(batch: pa.RecordBatch, columns: Mapping[str, Field], found: _Found) -> pa.Table:
+    """A batch in the schema's words, with codes; faults are noted and their cells left missing."""
+    done: dict[str, pa.Array] = {}
+    for raw, spec in columns.items():
+        column = batch.column(raw)
+        if spec.name == "llnm":
+            done["llnm"] = _labels(column, raw, found)
+        elif spec.name == "case_id":
+            done["case_id"] = _ids(column, raw, found)
+        elif spec.kind == "number":
+            numbers = _numbers(column, spec, raw, found)
+            done[spec.name] = pa.array(numbers, from_pandas=True)
+            done |= _number_codes(spec.name, numbers, found)
+        else:
+            done |= _words(column, spec, raw, found)
+    done["_place"] = pa.array(_places(done, found, batch.num_rows))
+    return pa.table(done)
+
+
+def _numbers(column: pa.Array, spec: Field, raw: str, found: _Found) -> FloatArray:
+    """A column as floats; NaN where it is missing or at fault."""
+    kind = column.type
+    given = ~np.asarray(pc.is_null(column))
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        given &= ~np.isnan(values)
+        told = np.zeros(len(values), dtype=bool)
+    else:
+        texts = column.cast(pa.string()) if not pa.types.is_boolean(kind) else pa.array(["yes or no"] * len(column))
+        words = pc.utf8_trim_whitespace(texts).dictionary_encode()
+        unique = pd.Series(words.dictionary.to_pylist(), dtype=object)
+        numbers = pd.to_numeric(unique, errors="coerce").to_numpy(np.float64)
+        missing = np.isnan(numbers)
+        missing[missing] = [is_missing(w) for w in unique[missing]]
+        at = words.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        empty = np.zeros(len(column), dtype=bool) if not len(unique) else missing[at]
+        values = np.full(len(column), np.nan) if not len(unique) else np.where(given & ~empty, numbers[at], np.nan)
+        given &= ~empty
+        told = given & np.isnan(values)
+        comma = any("," in w for w in unique[np.isnan(numbers) & ~missing].head(100))
+        fix = "Write decimals with a point." if comma else f"Give {spec.allowed()}."
+        found.fault(raw, "not a number", fix, told)
+    outside = given & ~told & ~((values >= spec.low) & (values <= spec.high))
+    found.fault(raw, f"outside {spec.low:g} to {spec.high:g}", _range_fix(spec), outside)
+    if spec is PROBABILITY:
+        found.fault(raw, "missing", "Give a number from 0 to 1 in every row.", ~given)
+    good = given & ~told & ~outside
+    found.values[spec.name] = found.values.get(spec.name, 0) + int(good.sum())
+    return np.where(good, values, np.nan)
+
+
+def _range_fix(spec: Field) -> str:
+    if spec is PROBABILITY:
+        return "Give probabilities, not scores or percentages."
+    return f"Give {spec.allowed()}, or leave it empty."
+
+
+def _labels(column: pa.Array, raw: str, found: _Found) -> pa.Array:
+    words, at, given = _encoded(column)
+    known = np.array([LABEL_WORDS.get(str(w).strip().lower(), -1) for w in words], dtype=np.int8)
+    values = np.where(given, known[at], -1) if len(known) else np.full(len(column), -1, np.int8)
+    found.fault(raw, "neither 0 nor 1", "Give 0 or 1 (or no/yes) in every row.", values < 0)
+    found.values["llnm"] = found.values.get("llnm", 0) + int((values >= 0).sum())
+    return pa.array(values == 1)
+
+
+def _ids(column: pa.Array, raw: str, found: _Found) -> pa.Array:
+    """Case names as text; their hashes are kept to find one that comes twice."""
+    texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    long = pc.fill_null(pc.greater(pc.utf8_length(texts), MAX_TEXT), False)
+    found.fault(raw, f"longer than {MAX_TEXT} characters", "Give a short pseudonym.", np.asarray(long))
+    table = pa.table({"id": texts})
+    # 64 bits: two of ten million different names meet with a chance of 3 in a million.
+    hashed = duckdb.from_arrow(table, connection=found.duck).project("hash(id) AS h").fetchnumpy()["h"]
+    here = np.asarray(pc.fill_null(pc.not_equal(texts, ""), False))
+    found.ids.append(np.asarray(hashed, dtype=np.uint64)[here])
+    found.id_rows.append(np.flatnonzero(here) + found.rows + 1)
+    found.values["case_id"] = found.values.get("case_id", 0) + int(here.sum())
+    return texts
+
+
+def _words(column: pa.Array, spec: Field, raw: str, found: _Found) -> dict[str, pa.Array]:
+    """A category, flag or short text, with its codes where it is filtered by."""
+    words, at, given = _encoded(column)
+    known = found.words.setdefault(spec.name, {})
+    for word in words:
+        if word not in known:
+            known[word] = _parsed(spec, word)
+    values = [known[w] for w in words]
+    faulty = np.array([isinstance(v, FieldError) for v in values], dtype=bool)
+    if faulty.any():  # an unused word of the dictionary does no harm: it has no row
+        wrong = next(v for v in values if isinstance(v, FieldError))
+        found.fault(raw, _kind_of_fault(spec), wrong.fix, given & faulty[at])
+    usable = [None if isinstance(v, FieldError) else v for v in values]
+    if not len(words):
+        words, usable, values = [""], [None], [None]
+    known_value = np.array([v is not None for v in usable])[at] & given
+    found.values[spec.name] = found.values.get(spec.name, 0) + int(known_value.sum())
+    if spec.kind == "flag":
+        taken = pa.array(np.array([v is True for v in usable])[at], mask=~known_value)
+    else:  # kept as the words and which of them, which is how Parquet writes them
+        texts = pa.array(["" if v is None else str(v) for v in usable])
+        taken = pa.DictionaryArray.from_arrays(pa.array(at.astype(np.int32), mask=~known_value), texts)
+    result = {spec.name: taken}
+    if spec.name in CATEGORIES:
+        codes = found.codes.setdefault(spec.name, {v: i + 1 for i, v in enumerate(spec.values)})
+        for value in usable:
+            if value is not None:
+                codes.setdefault(str(value), len(codes) + 1)
+        if len(codes) > MAX_CENTRES:
+            raise StatisticsError(
+                f"more than {MAX_CENTRES:,} different values", where=raw, fix="Give the hospital, not the case, in this column."
+            )
+        of_word = np.array([0 if v is None else codes[str(v)] for v in usable], dtype=np.uint16)
+        result[f"_{spec.name}"] = pa.array(np.where(given, of_word[at], 0).astype(np.uint16))
+    return result
+
+
+def _parsed(spec: Field, word: object) -> Any:
+    """The field's value, None where it is missing, or what is wrong with it."""
+    try:
+        value = parse(spec, word)
+        if spec.kind == "text" and value is not None and len(str(value)) > MAX_TEXT:
+            raise FieldError("too long", where=spec.name, fix=f"Give at most {MAX_TEXT} characters.")
+        return value
+    except FieldError as error:
+        return error
+
+
+def _kind_of_fault(spec: Field) -> str:
+    if spec.kind == "text":
+        return f"longer than {MAX_TEXT} characters"
+    return "neither yes nor no" if spec.kind == "flag" else "not an allowed value"
+
+
+def _encoded(column: pa.Array) -> tuple[list[Any], IntArray, npt.NDArray[np.bool_]]:
+    """Different values, which of them each row holds (0 where none), and whether it holds any."""
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    given = ~np.asarray(pc.is_null(coded))
+    return coded.dictionary.to_pylist(), coded.indices.fill_null(0).to_numpy(zero_copy_only=False), given
+
+
+def _number_codes(name: str, values: FloatArray, found: _Found) -> dict[str, pa.Array]:
+    """Steps of the capsule distance, bins of the probability, bands of age and size."""
+    known = values[~np.isnan(values)]
+    if len(known):
+        low, high = found.ranges.get(name, (np.inf, -np.inf))
+        found.ranges[name] = (min(low, float(known.min())), max(high, float(known.max())))
+    if name == "capsule_distance_mm":
+        return {"_step": pa.array(distance_steps(values))}
+    if name == "probability":
+        return {"_bin": pa.array(np.where(np.isnan(values), 0, np.minimum(values * BINS, BINS - 1)).astype(np.uint8))}
+    for short_name, column in RANGES.items():
+        if name == column:
+            return {f"_{short_name}": pa.array(bands(values, STEPS[short_name]))}
+    return {}
+
+
+def distance_steps(distance: FloatArray) -> npt.NDArray[np.uint16]:
+    """Step k holds k/10 ≤ distance < (k + 1)/10 mm, compared as numbers are, not by rounding; `NO_STEP` where missing."""
+    step = np.floor(distance * STEPS_PER_MM)
+    step -= distance < step / STEPS_PER_MM
+    step += distance >= (step + 1) / STEPS_PER_MM
+    return np.where(np.isnan(distance), NO_STEP, step).astype(np.uint16)
+
+
+def bands(values: FloatArray, width: int) -> npt.NDArray[np.uint8]:
+    """2k + 1 for a value of exactly k·width, 2k + 2 for one between that and the next, 0 where missing.
+
+    Edges have codes of their own, so that a range may include both its ends.
+    """
+    at = values / width
+    return np.where(np.isnan(at), 0, np.floor(at) + np.ceil(at) + 1).astype(np.uint8)
+
+
+def _places(done: Mapping[str, pa.Array], found: _Found, rows: int) -> npt.NDArray[np.uint8]:
+    """Which of `PLACES` each case lies in; `NO_PLACE` where that is not known."""
+    place = np.full(rows, NO_PLACE, np.uint8)
+    if "_side" in done and "_third" in done:
+        side, third = (done[f"_{n}"].to_numpy() for n in ("side", "third"))
+        for i, (s, t) in enumerate(PLACES):
+            here = side == found.codes["side"][s]
+            place[here if s == "isthmus" else here & (third == found.codes["third"][t])] = i
+    return place
+
+
+def _count(table: pa.Table, found: _Found) -> None:
+    """What the page's filters and headline need to know of the rows that are kept."""
+    found.positives += int(pc.sum(table["llnm"]).as_py() or 0)
+    for name in CATEGORIES:
+        if f"_{name}" in table.column_names:
+            counts = np.bincount(table[f"_{name}"].to_numpy(), minlength=MAX_CENTRES + 1)
+            found.counts[name] = found.counts.get(name, np.zeros(MAX_CENTRES + 1, np.int64)) + counts
+    if "_step" in table.column_names:
+        steps = table["_step"].to_numpy()
+        known = steps[steps != NO_STEP]
+        found.last_step = max(found.last_step, int(known.max()) if len(known) else -1)
+
+
+def _raise_faults(found: _Found, where: str) -> None:
+    """Everything that is wrong in the table, as one error."""
+    if found.ids:
+        ids, rows = np.concatenate(found.ids), np.concatenate(found.id_rows)
+        ordered = np.sort(ids)
+        if (ordered[1:] == ordered[:-1]).any():
+            later = pd.Series(ids).duplicated().to_numpy()
+            found.faults["case_id", "seen in an earlier row", "Keep one row a case."] = [rows[later]]
+    if not found.faults:
+        return
+    faults = tuple(Fault(c, what, np.concatenate(rows), fix) for (c, what, fix), rows in found.faults.items())
+    names = {f.column: f.column.strip().lower() for f in faults}
+    unusable = tuple(dict.fromkeys(
+        n for n in names.values() if n in _KNOWN and n != "case_id" and not found.values.get(n, 0)
+    ))  # fmt: skip
+    lost = [f.rows for f in faults if names[f.column] not in unusable]
+    bad = np.unique(np.concatenate(lost)) if lost else np.empty(0, np.int64)
+    raise RowsError(faults, bad, unusable, found.rows, where)
+
+
+def _summary(found: _Found, ignored: list[str], left_out: tuple[str, ...], bad: int) -> dict[str, Any]:
+    """What is kept beside the rows."""
+    return {
+        "cases": found.rows - bad, "positives": found.positives, "bad_rows": bad, "ranges": found.ranges,
+        "steps": found.last_step + 1, "ignored": [n[:80] for n in ignored[:100]], "left_out": list(left_out),
+        "codes": found.codes,
+        "counts": {n: found.counts[n][: len(found.codes[n]) + 1].tolist() for n in found.counts},
+    }  # fmt: skip

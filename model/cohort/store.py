@@ -1,0 +1,303 @@
+"""A scored cohort of any size: validated Parquet, asked through DuckDB, with cubes for what filters change often.
+
+Names of columns are quoted or ours, values are parameters: nothing of a table's text is ever read as SQL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+
+from model.cohort.clean import BINS, NO_STEP, RowsError, bands, clean
+from model.cohort.cube import AXES, Aggregate, Cube, aggregate, widths
+from model.cohort.scores import FloatArray
+from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
+from model.errors import StatisticsError
+
+FORMAT = 1
+MAX_CELLS = 8_000_000
+"""Numbers in a cube, at most (64 MB); a finer one is not kept, and the rows are counted."""
+KEPT_CUBES = 16
+THREADS = 2
+
+Where = tuple[str, list[object]]
+
+
+def cache_folder() -> Path:
+    """Where validated tables are kept: $LLNM_CACHE, or the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("LLNM_CACHE") or Path(home) / "llnm-explorer") / "cohorts"
+
+
+@dataclass(frozen=True)
+class CohortStore:
+    """A validated cohort on disk.
+
+    Parameters
+    ----------
+    file : Parquet file in the schema's words.
+    key : hash of the content it was made from; figures are kept by it.
+    columns : what `rows` can give.
+    cases, positives, bad_rows : usable cases, those with LLNM, and rows left out because they were at fault.
+    ignored : columns of the table that mean nothing here.
+    left_out : known columns without one usable value.
+    options : cases of each value, for each field that can be filtered by.
+    ranges : smallest and largest value of each number.
+    """
+
+    file: Path
+    key: str
+    columns: tuple[str, ...]
+    cases: int
+    positives: int
+    bad_rows: int
+    ignored: tuple[str, ...]
+    left_out: tuple[str, ...]
+    options: Mapping[str, Mapping[str, int]]
+    ranges: Mapping[str, tuple[float, float]]
+    _codes: Mapping[str, Mapping[str, int]] = field(repr=False)
+    _steps: int = field(repr=False)
+    _cubes: OrderedDict[tuple[str, ...], Cube | None] = field(default_factory=OrderedDict, repr=False, compare=False)
+    _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
+    _duck: Any = field(
+        default_factory=lambda: duckdb.connect(config={"threads": THREADS}), repr=False, compare=False
+    )  # fmt: skip
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, good_rows_only: bool = False, cache: Path | None = None,
+        progress: Callable[[int], None] = lambda _rows: None,
+    ) -> CohortStore:  # fmt: skip
+        """Validate a table once; the same content opens at once from then on.
+
+        Parameters
+        ----------
+        path : CSV or Parquet with a probability and a label, and any of the schema's fields.
+        good_rows_only : leave rows at fault out, instead of refusing the table.
+        cache : folder for validated tables; the user's cache where None.
+        progress : told the number of rows read.
+
+        Raises
+        ------
+        RowsError
+            If rows are at fault, unless `good_rows_only`; each column's rows and the fix are named.
+        StatisticsError
+            If the file cannot be read, has no case, or lacks the probability or the label.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                key = hashlib.file_digest(file, "sha256").hexdigest()[:32] + ("-good" if good_rows_only else "")
+        except OSError as error:
+            raise StatisticsError(
+                f"cannot be read ({error.strerror})", where=str(path), fix="Give a CSV or Parquet file with a header."
+            ) from None
+        target = (cache or cache_folder()) / f"{key}-{FORMAT}{path.suffix.lower()}.parquet"
+        if not target.exists():
+            try:
+                clean(path, target, progress=progress)
+            except RowsError as error:
+                if not good_rows_only or not error.good:
+                    raise
+                clean(path, target, without=error, progress=progress)
+        return cls._of(target, key)
+
+    @classmethod
+    def _of(cls, file: Path, key: str) -> CohortStore:
+        kept: dict[str, Any] = json.loads(pq.read_metadata(file).metadata[b"llnm"])
+        options = {
+            name: {value: counts[code] for value, code in kept["codes"][name].items() if counts[code]}
+            for name, counts in kept["counts"].items()
+        }
+        return cls(
+            file=file,
+            key=key,
+            columns=tuple(n for n in pq.read_schema(file).names if not n.startswith("_")),
+            cases=kept["cases"],
+            positives=kept["positives"],
+            bad_rows=kept["bad_rows"],
+            ignored=tuple(kept["ignored"]),
+            left_out=tuple(kept["left_out"]),
+            options={name: values for name, values in options.items() if values},
+            ranges={name: (low, high) for name, (low, high) in kept["ranges"].items()},
+            _codes=kept["codes"],
+            _steps=kept["steps"],
+        )
+
+    def usable(self, filters: Filters) -> Filters:
+        """The filters without those of columns that the table lacks."""
+        known = {n: getattr(filters, n) for n in (*CATEGORIES, *RANGES) if RANGES.get(n, n) in self.columns}
+        region = filters.region if "capsule_distance_mm" in self.columns else None
+        return Filters(**known, region=region)
+
+    def aggregate(self, filters: Filters = Filters()) -> Aggregate:
+        """Counts for every aggregate figure: from a cube where the filters fall on its steps, from the rows otherwise."""
+        filters = self.usable(filters)
+        cube = self._cube(filters.used()) if filters.on_steps() else None
+        if cube is not None:
+            return cube.select(self._allowed(filters))
+        where, values = self._where(filters)
+        parts = [self._sums(axis, "0::UBIGINT", where, values) for axis in AXES]
+        row = np.zeros((1, sum(widths(self._steps))))
+        for axis, found in zip(AXES, parts, strict=True):
+            self._fill(row, axis, found, np.zeros(len(found["key"]), np.int64))
+        return aggregate(row[0], self._steps, from_cube=False)
+
+    def prepare(self) -> None:
+        """Build the cube of all categories, so that filters by any of them are quick from the first on."""
+        self._cube(tuple(n for n in CATEGORIES if n in self.options))
+
+    def rows(self, filters: Filters = Filters(), columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The cases that pass, in the table's order: only the columns asked for, `llnm` as 0 or 1.
+
+        Raises
+        ------
+        StatisticsError
+            If a column is not there.
+        """
+        wanted = self.columns if columns is None else tuple(columns)
+        for name in wanted:
+            if name not in self.columns:
+                raise StatisticsError(
+                    "no such column", where=name[:80], fix=f"The table has {', '.join(self.columns)}."
+                )
+        chosen = ", ".join("llnm::BIGINT AS llnm" if n == "llnm" else _quoted(n) for n in wanted)
+        where, values = self._where(self.usable(filters))
+        query = f"SELECT {chosen} FROM read_parquet(?) WHERE {where}"
+        frame: pd.DataFrame = self._duck.cursor().sql(query, params=[str(self.file), *values]).to_arrow_table().to_pandas()
+        return frame
+
+    def sample(self, filters: Filters = Filters(), count: int = 2000) -> pd.DataFrame:
+        """At most `count` cases with a capsule distance, the same ones every time, spread over the table."""
+        columns = ", ".join(n for n in ("case_id", "capsule_distance_mm", "probability", "llnm") if n in self.columns)
+        where, values = self._where(self.usable(filters))
+        frame: pd.DataFrame = self._asked(
+            f"SELECT {columns} FROM read_parquet(?, file_row_number=true) WHERE {where} AND capsule_distance_mm IS NOT NULL "
+            "ORDER BY hash(file_row_number), file_row_number LIMIT ?",
+            [*values, count],
+        ).df()
+        return frame
+
+    def density(self, filters: Filters = Filters()) -> FloatArray:
+        """(k, 20) cases by capsule distance in steps of 0.2 mm and by probability in bins of 0.05."""
+        where, values = self._where(self.usable(filters))
+        found = self._asked(
+            f"SELECT _step // 2 AS step, _bin, count(*) AS n FROM read_parquet(?) "
+            f"WHERE {where} AND _step <> {NO_STEP} GROUP BY ALL",
+            values,
+        ).fetchnumpy()
+        result = np.zeros((max(1, -(-self._steps // 2)), BINS))
+        result[found["step"], found["_bin"]] = found["n"]
+        return result
+
+    def _cube(self, fields: tuple[str, ...]) -> Cube | None:
+        """The cube of some fields, from a larger one that is there or from the rows; None where it would be too large."""
+        with self._lock:
+            if fields in self._cubes:
+                self._cubes.move_to_end(fields)
+                return self._cubes[fields]
+            larger = [c for names, c in self._cubes.items() if c is not None and set(fields) <= set(names)]
+        cube = min(larger, key=lambda c: len(c.codes)).rolled_up(fields) if larger else self._built(fields)
+        with self._lock:
+            self._cubes[fields] = cube
+            while len(self._cubes) > KEPT_CUBES:
+                # The one with most fields serves the others: it stays.
+                widest = max(self._cubes, key=len)
+                del self._cubes[next(n for n in self._cubes if n not in (widest, fields))]
+        return cube
+
+    def _built(self, fields: tuple[str, ...]) -> Cube | None:
+        """A cube counted in the database."""
+        sizes = [self._size(n) for n in fields]
+        key = "0::UBIGINT"
+        for name, size in zip(fields, sizes, strict=True):
+            key = f"({key} * {size} + _{name})"
+        parts = [self._sums(axis, key, "true", []) for axis in AXES]
+        combinations = np.unique(parts[1]["key"])
+        if len(combinations) * sum(widths(self._steps)) > MAX_CELLS:
+            return None
+        sums = np.zeros((len(combinations), sum(widths(self._steps))))
+        for axis, found in zip(AXES, parts, strict=True):
+            self._fill(sums, axis, found, np.searchsorted(combinations, found["key"]))
+        codes = np.stack(np.unravel_index(combinations.astype(np.int64), sizes), 1) if fields else np.zeros((1, 0), np.int64)
+        return Cube(fields, codes, sums, self._steps)
+
+    def _sums(self, axis: str, key: str, where: str, values: list[object]) -> dict[str, npt.NDArray[Any]]:
+        """Cases, LLNM and probabilities by key and one axis."""
+        at = f"{NO_STEP}::USMALLINT" if axis == "step" and "capsule_distance_mm" not in self.columns else f"_{axis}"
+        found = self._asked(
+            f"SELECT {key} AS key, {at} AS at, count(*) AS n, count(*) FILTER (llnm) AS hits, sum(probability) AS p "
+            f"FROM read_parquet(?) WHERE {where} GROUP BY ALL",
+            values,
+        ).fetchnumpy()
+        return {name: np.asarray(values) for name, values in found.items()}
+
+    def _fill(self, sums: FloatArray, axis: str, found: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> None:
+        """Put the sums of one axis in their columns."""
+        begin = sum(widths(self._steps)[: AXES.index(axis)])
+        at = np.asarray(found["at"], np.int64)
+        at = np.where(at == NO_STEP, self._steps, at) if axis == "step" else at
+        for k, name in enumerate(("n", "hits", "p")):
+            sums[rows, begin + 3 * at + k] = found[name]
+
+    def _size(self, name: str) -> int:
+        """Codes that a field may have, 0 for missing among them."""
+        return len(self._codes[name]) + 1 if name in CATEGORIES else 256
+
+    def _allowed(self, filters: Filters) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which codes of each field pass."""
+        allowed = {}
+        for name in filters.used():
+            passes = np.zeros(self._size(name), dtype=bool)
+            if name in CATEGORIES:
+                passes[[self._codes[name][v] for v in getattr(filters, name) if v in self._codes[name]]] = True
+            else:
+                low, high = bands(np.array(getattr(filters, name), float), STEPS[name])
+                passes[low : int(high) + 1] = True
+            allowed[name] = passes
+        return allowed
+
+    def _where(self, filters: Filters) -> Where:
+        """The filters as a condition with its parameters."""
+        conditions, values = ["true"], list[object]()
+        for name in filters.used():
+            if name in CATEGORIES:
+                codes = [self._codes[name][v] for v in getattr(filters, name) if v in self._codes[name]]
+                conditions.append(f"_{name} IN ({', '.join('?' * len(codes))})" if codes else "false")
+                values += codes
+            else:
+                conditions.append(f"{RANGES[name]} BETWEEN ? AND ?")
+                values += getattr(filters, name)
+        if filters.region is not None:
+            crossed = []
+            for x0, y0, y1, slope in filters.region.edges():
+                crossed.append(
+                    "(((?::DOUBLE > probability) <> (?::DOUBLE > probability)) AND "
+                    "capsule_distance_mm < ?::DOUBLE * (probability - ?::DOUBLE) + ?::DOUBLE)::INTEGER"
+                )
+                values += [y0, y1, slope, y0, x0]
+            conditions.append(f"coalesce(({' + '.join(crossed)}) % 2 = 1, false)")
+        return " AND ".join(conditions), values
+
+    def _asked(self, query: str, values: Sequence[object]) -> duckdb.DuckDBPyConnection:
+        """The answer to a query whose first parameter is the file; a cursor each, since sessions share the store."""
+        answer: duckdb.DuckDBPyConnection = self._duck.cursor().execute(query, [str(self.file), *values])
+        return answer
+
+
+def _quoted(name: str) -> str:
+    """A column's name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

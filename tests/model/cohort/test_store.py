@@ -1,0 +1,277 @@
+"""The cohort store against pandas on the same rows: counts, faults by row, hostile tables."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from model.cohort.calibration import calibration_bins
+from model.cohort.clean import RowsError
+from model.cohort.curves import risk_by_bins
+from model.cohort.position import PositionRisk, risk_by_position
+from model.cohort.scores import ScoredCases
+from model.cohort.selection import CATEGORIES, RANGES, Filters, Region
+from model.cohort.store import CohortStore
+from model.errors import StatisticsError
+
+SHIPPED = Path(__file__).parents[3] / "data_samples" / "cohort.parquet"
+VALUES = {
+    "centre": ("A", "B", "Ç"), "sex": ("female", "male"), "histology": ("PTC", "FTC", "MTC"),
+    "side": ("left", "right", "isthmus"), "third": ("upper", "middle", "lower"), "tirads": ("3", "4A", "5"),
+}  # fmt: skip
+
+
+def made(n: int = 3000, seed: int = 0) -> pd.DataFrame:
+    """Rows with missing cells, and distances, ages, sizes and probabilities that fall on edges on purpose."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"case_id": [f"c{i}" for i in range(n)]})
+    for name, values in VALUES.items():
+        table[name] = rng.choice(np.array([*values, None], dtype=object), n)
+    table["age_years"] = np.where(rng.random(n) < 0.05, np.nan, rng.integers(18, 90, n))
+    table["size_mm"] = np.where(rng.random(n) < 0.05, np.nan, rng.choice([5.0, 10.0, 10.1, 9.9, 40.0], n))
+    on_edge = rng.integers(0, 60, n) / 10
+    near = np.nextafter(on_edge, rng.choice([-1, 9], n))
+    kinds = [on_edge, near.clip(0), rng.gamma(2, 1.1, n), np.full(n, np.nan)]
+    table["capsule_distance_mm"] = np.choose(rng.integers(4, size=n), kinds)
+    table["probability"] = np.choose(rng.integers(2, size=n), [rng.random(n), rng.integers(0, 21, n) / 20])
+    table["llnm"] = rng.integers(0, 2, n)
+    return table
+
+
+def passing(table: pd.DataFrame, filters: Filters) -> pd.DataFrame:
+    """The same filters in pandas."""
+    keep = pd.Series(True, index=table.index)
+    for name in filters.used():
+        value = getattr(filters, name)
+        keep &= table[RANGES[name]].between(*value) if name in RANGES else table[name].isin(value)
+    if filters.region is not None:
+        keep &= filters.region.contains(table["capsule_distance_mm"].to_numpy(), table["probability"].to_numpy())
+    return table[keep]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> CohortStore:
+    made().to_parquet(folder / "made.parquet")
+    return CohortStore.open(folder / "made.parquet", cache=folder / "cache")
+
+
+def opened(folder: Path, text: str, name: str = "t.csv", **options: bool) -> CohortStore:
+    (folder / name).write_text(text, encoding="utf-8")
+    return CohortStore.open(folder / name, cache=folder / "cache", **options)
+
+
+some = st.fixed_dictionaries(
+    {n: st.lists(st.sampled_from([*v, "nowhere"]), max_size=2, unique=True).map(tuple) for n, v in VALUES.items()}
+)
+ages = st.none() | st.tuples(st.integers(18, 60), st.integers(0, 30)).map(lambda p: (p[0], p[0] + p[1]))
+coarse = st.none() | st.tuples(st.integers(3, 12), st.integers(0, 8)).map(lambda p: (5 * p[0], 5 * (p[0] + p[1])))
+sizes = st.none() | st.sampled_from([(5, 10), (10, 10), (10, 40), (0, 5), (5, 9), (9.9, 10.1)])
+corner = st.tuples(st.floats(-1, 8), st.floats(-0.2, 1.2))
+regions = st.none() | st.lists(corner, min_size=3, max_size=40).map(lambda c: Region.drawn(*np.array(c).T))
+
+
+@pytest.fixture
+def both(store: CohortStore):  # type: ignore[no-untyped-def]
+    """Store and rows, behind a function since hypothesis prints what it is given."""
+    table = made()
+    return lambda: (store, table)
+
+
+def counted(places: tuple[PositionRisk, ...]) -> list[tuple[int, int]]:
+    return [(p.observed.numerator, p.observed.denominator) for p in places]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some, coarse | ages, sizes, regions)
+def test_every_count_is_that_of_pandas_on_the_rows(both, values, age, size, region) -> None:  # type: ignore[no-untyped-def]
+    store, table = both()
+    filters = Filters(**values, age=age, size=size, region=region)
+    part = passing(table, filters)
+    found = store.aggregate(filters)
+    assert found.from_cube == filters.on_steps()
+    assert (found.cases, found.positives) == (len(part), part["llnm"].sum())
+    known = part.dropna(subset=["capsule_distance_mm"])
+    assert found.with_distance == len(known)
+    for width in (1, 5):
+        edges = np.arange(0, 400, width) / 10
+        by_rows = risk_by_bins(*(known[c].to_numpy() for c in ("capsule_distance_mm", "llnm", "probability")), edges)
+        bins = found.distance_bins(width)
+        assert [(b.low, b.high, b.observed) for b in bins] == [(b.low, b.high, b.observed) for b in by_rows]
+        assert [b.predicted for b in bins] == pytest.approx([b.predicted for b in by_rows])
+    assert counted(found.positions()) == counted(risk_by_position(part))
+    assert [p.predicted for p in found.positions()] == pytest.approx(
+        [p.predicted for p in risk_by_position(part)], nan_ok=True
+    )
+    if len(part):
+        by_rows = calibration_bins(ScoredCases.from_arrays(part["probability"], part["llnm"]))
+        assert [b.observed for b in found.calibration()] == [b.observed for b in by_rows]
+        assert [b.predicted for b in found.calibration()] == pytest.approx([b.predicted for b in by_rows])
+    rows = store.rows(filters, ["case_id", "probability", "llnm"])
+    assert rows["case_id"].tolist() == part["case_id"].tolist()
+    assert rows["probability"].tolist() == part["probability"].tolist()
+
+
+def test_prepared_cube_gives_the_same_counts(store: CohortStore, folder: Path) -> None:
+    prepared = CohortStore.open(folder / "made.parquet", cache=folder / "cache")
+    prepared.prepare()
+    for filters in (Filters(), Filters(sex=("male",)), Filters(centre=("Ç",), third=("upper", "lower"))):
+        ours, theirs = prepared.aggregate(filters), store.aggregate(filters)
+        np.testing.assert_array_equal(ours.steps[:, :2], theirs.steps[:, :2])
+        np.testing.assert_array_equal(ours.places[:, :2], theirs.places[:, :2])
+
+
+def test_a_filter_change_is_much_faster_than_pandas(folder: Path) -> None:
+    """Interleaved, a hundred thousand rows; the benchmark shows a million and ten."""
+    table = made(100_000, 1)
+    table.to_parquet(folder / "many.parquet")
+    many = CohortStore.open(folder / "many.parquet", cache=folder / "cache")
+    many.aggregate(Filters(sex=("male",), third=("upper",)))
+    ours, theirs = 0.0, 0.0
+    for third in VALUES["third"] * 2:
+        filters = Filters(sex=("male",), third=(third,))
+        begin = time.perf_counter()
+        found = many.aggregate(filters)
+        middle = time.perf_counter()
+        part = passing(table, filters)
+        part.groupby(np.floor(part["capsule_distance_mm"] * 2))["llnm"].agg(["size", "sum"])
+        end = time.perf_counter()
+        ours, theirs = ours + middle - begin, theirs + end - middle
+        assert found.cases == len(part)
+    assert theirs > 5 * ours
+
+
+def test_order_and_columns_of_rows(store: CohortStore) -> None:
+    assert list(store.rows(Filters(), ["llnm", "sex"]).columns) == ["llnm", "sex"]
+    with pytest.raises(StatisticsError, match="no such column"):
+        store.rows(Filters(), ['llnm"; DROP TABLE cohort; --'])
+
+
+def test_sample_is_small_and_the_same_every_time(store: CohortStore) -> None:
+    first, second = store.sample(count=50), store.sample(count=50)
+    assert len(first) == 50
+    pd.testing.assert_frame_equal(first, second)
+    assert store.density().sum() == store.aggregate().with_distance
+
+
+def test_same_content_opens_from_the_cache_and_a_broken_run_leaves_nothing(folder: Path) -> None:
+    cache = folder / "other"
+    done: list[int] = []
+    first = CohortStore.open(SHIPPED, cache=cache, progress=done.append)
+    again = CohortStore.open(SHIPPED, cache=cache, progress=done.append)
+    assert done == [2000]
+    assert first == again
+    (folder / "broken.parquet").write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(StatisticsError, match=r"broken\.parquet: cannot be read"):
+        CohortStore.open(folder / "broken.parquet", cache=cache)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_just_probability_and_label(folder: Path) -> None:
+    bare = opened(folder, "prediction;label\n0.2;0\n0,9;1\n".replace("0,9", "0.9"))
+    assert bare.columns == ("probability", "llnm")
+    found = bare.aggregate(Filters(sex=("male",), age=(20, 30)))  # there is no sex to filter by
+    assert (found.cases, found.positives, found.with_distance, found.distance_bins()) == (2, 1, 0, ())
+    assert bare.rows()["llnm"].tolist() == [0, 1]
+
+
+BAD = (
+    ("probability,llnm\n0.2,0\n1.7,1\n-1,1\n0.4,1\n", "outside 0 to 1 in 2 rows (2, 3)", 2),
+    ("probability,llnm\n0.2,0\n,1\nNaN,1\n0.3,0\n", "missing in 2 rows (2, 3)", 2),
+    ("probability,llnm\n0.2,0\ninf,1\n", "outside 0 to 1 in 1 row (2)", 1),
+    ("probability,llnm\n0.2,0\nhigh,1\n", "not a number in 1 row (2)", 1),
+    ('probability;llnm\n0.2;0\n"0,7";1\n', "decimals with a point", 1),
+    ("probability,llnm\n0.2,0\n0.3,2\n0.3,maybe\n0.1,\n", "neither 0 nor 1 in 3 rows (2, 3, 4)", 1),
+    ("case_id,probability,llnm\na,0.2,0\nb,0.3,1\na,0.4,1\n", "seen in an earlier row in 1 row (3)", 2),
+    ("sex,probability,llnm\nmale,0.2,0\ndragon,0.3,1\nF,0.4,1\n", "sex: not an allowed value in 1 row (2)", 2),
+    ("age_years,probability,llnm\n40,0.2,0\n17,0.3,1\n", "outside 18 to 110 in 1 row (2)", 1),
+    (f"sex,probability,llnm\nmale,0.2,0\n{'x' * 50_000},0.3,1\n", "not an allowed value in 1 row (2)", 1),
+    (f"case_id,probability,llnm\na,0.2,0\n{'x' * 50_000},0.3,1\n", "longer than 200 characters in 1 row (2)", 1),
+    (f"centre,probability,llnm\nA,0.2,0\n{'x' * 50_000},0.3,1\n", "longer than 200 characters in 1 row (2)", 1),
+)
+
+
+@pytest.mark.parametrize(("text", "told", "good"), BAD)
+def test_faults_name_rows_and_fix_and_good_rows_go_on_only_when_asked(folder: Path, text: str, told: str, good: int) -> None:
+    with pytest.raises(RowsError) as caught:
+        opened(folder, text)
+    assert told in str(caught.value)
+    assert caught.value.good == good
+    assert f"go on with the {good} good rows" in caught.value.fix
+    assert len(str(caught.value)) < 2000
+    assert opened(folder, text, good_rows_only=True).cases == good
+    assert opened(folder, text, good_rows_only=True).bad_rows == caught.value.rows - good
+
+
+def test_a_column_of_the_wrong_type_is_left_out_rather_than_every_row(folder: Path) -> None:
+    text = "age_years,sex,probability,llnm\nold,male,0.2,0\nyoung,female,0.3,1\n"
+    with pytest.raises(RowsError, match="without the column age_years"):
+        opened(folder, text)
+    kept = opened(folder, text, good_rows_only=True)
+    assert (kept.cases, kept.left_out) == (2, ("age_years",))
+    assert "age_years" not in kept.columns
+
+
+@pytest.mark.parametrize("text", [
+    "", "probability,llnm\n", "llnm\n1\n", "probability\n0.3\n", "probability,llnm\n0.2,0\n0.3\n",
+    "probability,probability,llnm\n0.1,0.2,1\n", "probability,llnm\nx,y\n",
+])  # fmt: skip
+def test_tables_that_cannot_be_used_end_in_one_message(folder: Path, text: str) -> None:
+    with pytest.raises(StatisticsError):
+        opened(folder, text)
+    with pytest.raises(StatisticsError):
+        opened(folder, text, good_rows_only=True)
+
+
+def test_names_and_values_that_read_like_sql_are_only_text(folder: Path) -> None:
+    name = 'x"; DROP TABLE cohort; --'
+    centres = ["'; DELETE", "A' OR '1'='1", "A"]
+    table = pd.DataFrame({name: [1, 2, 3], "centre": centres, "prediction": [0.1, 0.5, 0.9], "label": [0, 1, 1]})
+    table.to_parquet(folder / "sql.parquet")
+    found = CohortStore.open(folder / "sql.parquet", cache=folder / "cache")
+    assert found.ignored == (name,)
+    assert found.aggregate(Filters(centre=("A' OR '1'='1",))).cases == 1
+    assert found.rows(Filters(centre=("'; DELETE",)))["centre"].tolist() == ["'; DELETE"]
+    assert found.aggregate(Filters(centre=("' OR true --",))).cases == 0
+
+
+def test_wrong_types_in_parquet(folder: Path) -> None:
+    table = pd.DataFrame({"probability": [True, False], "llnm": [1.0, 0.0]})
+    table.to_parquet(folder / "types.parquet")
+    with pytest.raises(RowsError, match="not a number in 2 rows"):
+        CohortStore.open(folder / "types.parquet", cache=folder / "cache")
+    with_lists = pd.DataFrame({"probability": [0.1, 0.2], "llnm": [1, 0], "sex": [["male"], ["female"]]})
+    with_lists.to_parquet(folder / "lists.parquet")
+    with pytest.raises(StatisticsError):
+        CohortStore.open(folder / "lists.parquet", cache=folder / "cache")
+
+
+def test_region_is_kept_short_and_a_box_is_four_corners() -> None:
+    angle = np.linspace(0, 2 * np.pi, 500)
+    lasso = Region.drawn(3 + 2 * np.cos(angle), 0.5 + 0.4 * np.sin(angle))
+    assert lasso is not None
+    assert len(lasso.corners) == 24
+    rng = np.random.default_rng(0)
+    x, y = rng.random(2000) * 6, rng.random(2000)
+    inside = ((x - 3) / 2) ** 2 + ((y - 0.5) / 0.4) ** 2 < 1
+    assert (lasso.contains(x, y) == inside).mean() > 0.99
+    box = Region.drawn([1, 2], [0.2, 0.8])
+    assert box is not None
+    assert (box.contains(x, y) == ((x > 1) & (x < 2) & (y > 0.2) & (y < 0.8))).all()
+    assert Region.drawn([1, 1], [0.2, 0.8]) is None
+    assert Region.drawn([], []) is None
+    assert not box.contains(np.array([np.nan, 1.5]), np.array([0.5, np.nan])).any()
+
+
+def test_categories_of_the_filters_are_those_of_the_schema() -> None:
+    assert set(VALUES) == set(CATEGORIES)
