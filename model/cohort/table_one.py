@@ -56,7 +56,8 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
         warnings.simplefilter("ignore")  # of small groups and old defaults; what is told stands in the table
         made = TableOne(
             data, columns=chosen, categorical=[v for v in chosen if v not in numbers], continuous=numbers, groupby=by,
-            nonnormal=[v for v in numbers if abs(float(skew(known[v].dropna(), bias=False))) >= SKEWED], pval=True, smd=True, htest_name=True,
+            nonnormal=[v for v in numbers if abs(float(skew(known[v].dropna(), bias=False))) >= SKEWED],
+            pval=True, smd=True, htest_name=True,
             include_null=False, rename={v: FIELD[v].label_with_unit for v in chosen if v in FIELD},
         ).tableone  # fmt: skip
     made.columns = [str(c[-1]) for c in made.columns]
