@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import streamlit as st
 
-from model.errors import ProblemError, StatisticsError
+from model.errors import CaseError, ProblemError, StatisticsError
 from model.train.folders import SHIPPED
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from model.explain.attention import CrossAttention
     from model.explain.counterfactual import CapsulePath, Crossing, DistanceCurve
     from model.explain.evidence import PictureEvidence
+    from model.explain.owen import OwenResult
     from model.explain.scores import FeatureScores
     from model.explain.shapley import ShapleyResult
     from model.explain.words import WordContributions
@@ -246,12 +247,32 @@ def evidence(key: str, model: str, method: str, _measured: MeasuredCase) -> Pict
     return methods[method](loaded(model), _measured)
 
 
-@st.cache_resource(max_entries=256, show_spinner="Computing Shapley values over all coalitions …")
-def shapley(key: str, model: str, _measured: MeasuredCase) -> ShapleyResult:
-    """Shapley values of a measured case, kept by content."""
-    from model.explain.shapley import group_shapley
+@st.cache_resource(max_entries=256, show_spinner="Computing Shapley values …")
+def shapley(
+    key: str, model: str, _measured: MeasuredCase, background: str = "missing", exact: bool = False
+) -> ShapleyResult:
+    """Shapley values of a measured case against "missing" or a background cohort of sample cases, kept by content.
 
-    return group_shapley(loaded(model), _measured)
+    Raises `CaseError` where there are too few sample cases for that background.
+    """
+    from model.explain.shapley import FEWEST, backgrounds, group_shapley
+
+    if background == "missing":
+        return group_shapley(loaded(model), _measured, exact=exact)
+    found = backgrounds(_measured, sample_space(model).measured).get(background)
+    if found is None:
+        raise CaseError(
+            f"fewer than {FEWEST} sample cases", where=f"background “{background}”", fix="Choose another background."
+        )
+    return group_shapley(loaded(model), _measured, found)
+
+
+@st.cache_resource(max_entries=128, show_spinner="Looking inside the group …")
+def owen(key: str, model: str, group: str, _shapley: ShapleyResult, _measured: MeasuredCase) -> OwenResult:
+    """Owen values of a group's parts, kept by content."""
+    from model.explain.owen import owen_values
+
+    return owen_values(loaded(model), _measured, _shapley, group)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

@@ -93,14 +93,17 @@ def main() -> None:
         trust.section()
     details(measured)
     with why:  # last, since it takes longest
-        shapley = resources.shapley(key, model, measured)
-        for sentence in summarise(prediction, shapley, measured):
+        shapley = evidence.choose_background(key, model, measured)
+        plain_shapley = resources.shapley(key, model, measured)
+        for sentence in summarise(prediction, plain_shapley, measured):
             st.text(sentence)
         evidence.shapley_section(shapley)
+        if asked("Look inside a group: words, picture regions, fields", "inside"):
+            evidence.owen_section(key, model, measured, plain_shapley)
         if revealed:
             known = resources.sample_truth()
-            evidence.truth_section(shapley, known.loc[case.case_id], known)
-    reports.buttons(measured, prediction, shapley, predictor.checkpoint.card)
+            evidence.truth_section(plain_shapley, known.loc[case.case_id], known)
+    reports.buttons(measured, prediction, plain_shapley, predictor.checkpoint.card)
 
 
 def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:

@@ -1,14 +1,14 @@
-"""Exact Shapley values over the feature groups: pictures, report and table attributed together.
+"""Shapley values over the feature groups: pictures, report and table attributed together.
 
-The game: v(S) is the calibrated logit when the model is given the groups in S only; what is left out becomes the
-learned "missing" token, on which the model was trained by dropping groups at random. With at most eleven groups all
-coalitions are evaluated, so the values are exact for this game, not estimated (Shapley 1953; Lundberg and Lee 2017).
-Pictures and words are turned into tokens once a case; a coalition only puts tokens together.
+The game: v(S) is the calibrated logit when the case gives the groups in S only. The other groups become the learned
+"missing" token, on which the model was trained by dropping groups at random, or are taken from the cases of a background
+cohort, over which the worth is averaged (Shapley 1953; Lundberg and Lee 2017). Pictures and words are turned into tokens
+once a case; a coalition only puts tokens together. Which coalitions are run: `explain.coalitions`.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from model.encode import MeasuredCase, drop_groups
+from model.explain.coalitions import coalition_rule, shapley_matrix, values_of
 from model.nets.config import NetConfig
 from model.nets.llnm_net import NetworkInputs, Tokens
 from model.predict import Predictor
@@ -29,7 +30,25 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-_ROWS_AT_ONCE = 128
+ROWS_AT_ONCE = 128
+COALITIONS, COALITIONS_OF_MANY = 256, 96
+"""Coalitions that are run against "missing", and against each case of a background cohort."""
+BACKGROUND_CASES, FEWEST, YEARS = 8, 3, 10.0
+"""Cases of a background cohort at most and at least; same age is within so many years."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """What the groups that a coalition leaves out are taken from.
+
+    Parameters
+    ----------
+    label : in words.
+    cases : measured cases, over which the worth is averaged.
+    """
+
+    label: str
+    cases: tuple[MeasuredCase, ...]
 
 
 @dataclass(frozen=True)
@@ -40,13 +59,14 @@ class ShapleyResult:
     ----------
     groups : the players, `schema.GROUPS` order.
     values : (G,) contribution of each to the calibrated logit of LLNM.
-    probability_values : (G,) contribution of each to the calibrated probability: exact values of that game, too. They sum
+    probability_values : (G,) contribution of each to the calibrated probability, by the game of probabilities. They sum
         to the difference of the probabilities, and are no rescaled logits, since the curve between is not straight.
-    present : whether the case has any input of the group; an absent one has value 0.
-    base_logit : calibrated logit with every group missing.
+    present : whether the case has any input of the group; an absent one has value 0 unless a background has it.
+    base_logit, base_probability : mean over the background, or with every group missing.
     logit : calibrated logit of the case.
     method, baseline : what was computed, and against what.
-    model_rows : coalitions the network was run on.
+    start : name of the place that the contributions start from.
+    model_rows : cases that the network was run on.
     residual : logit − base_logit − Σ values.
     """
 
@@ -55,18 +75,22 @@ class ShapleyResult:
     probability_values: FloatArray
     present: tuple[bool, ...]
     base_logit: float
+    base_probability: float
     logit: float
     method: str
     baseline: str
+    start: str
     model_rows: int
     residual: float
 
-    def to_shap(self) -> shap.Explanation:
-        """As `shap.Explanation`, so that shap's own plots work."""
+    def to_shap(self, *, probability: bool = False) -> shap.Explanation:
+        """As `shap.Explanation`, in logits or in probability, so that shap's own plots work."""
         import shap
 
         return shap.Explanation(
-            values=self.values, base_values=self.base_logit, feature_names=[g.label for g in self.groups]
+            values=self.probability_values if probability else self.values,
+            base_values=self.base_probability if probability else self.base_logit,
+            feature_names=[g.label for g in self.groups],
         )
 
 
@@ -84,49 +108,85 @@ def exact_shapley(game: FloatArray) -> FloatArray:
     n = len(game).bit_length() - 1
     if len(game) != 1 << n:
         raise ValueError(f"game: {len(game)} coalitions, not a power of two")
-    index = np.arange(1 << n)
-    size = np.array([int(i).bit_count() for i in index])
-    weight = np.array([math.factorial(s) * math.factorial(n - s - 1) / math.factorial(n) for s in range(n)])
-    values = np.zeros(n)
-    for player in range(n):
-        without = index[index >> player & 1 == 0]
-        values[player] = (weight[size[without]] * (game[without | 1 << player] - game[without])).sum()
+    values: FloatArray = shapley_matrix(n) @ game
     return values
 
 
+def backgrounds(here: MeasuredCase, pool: Sequence[MeasuredCase]) -> dict[str, Background]:
+    """Background cohorts for one case: "all", "centre" (its own) and "peers" (same sex, age within ten years).
+
+    From each, a fixed random choice of at most eight cases that have the views of this one; a cohort with fewer than three
+    is left out, and so is the case itself.
+    """
+    age, sex, centre = here.fields.get("age_years"), here.fields.get("sex"), here.case.centre
+
+    def peer(other: MeasuredCase) -> bool:
+        years = other.fields.get("age_years")
+        known = age is not None and sex is not None and years is not None
+        return known and other.fields.get("sex") == sex and abs(float(years) - float(age)) <= YEARS  # type: ignore[arg-type]
+
+    order = np.random.default_rng(0).permutation(len(pool))
+    usable = [pool[i] for i in order if pool[i].case.case_id != here.case.case_id and set(here.features) <= set(pool[i].features)]
+    chosen = {
+        "all": ("every centre", usable),
+        "centre": (f"centre {centre}", [c for c in usable if centre and c.case.centre == centre]),
+        "peers": (f"same sex, age within {YEARS:.0f} years", [c for c in usable if peer(c)]),
+    }
+    return {
+        name: Background(f"mean of {len(cases[:BACKGROUND_CASES])} cases ({label})", tuple(cases[:BACKGROUND_CASES]))
+        for name, (label, cases) in chosen.items()
+        if len(cases) >= FEWEST
+    }
+
+
 @torch.inference_mode()
-def group_shapley(predictor: Predictor, measured: MeasuredCase) -> ShapleyResult:
-    """Exact Shapley values of one case over `schema.GROUPS`, in calibrated logits.
+def group_shapley(
+    predictor: Predictor, measured: MeasuredCase, background: Background | None = None, *, exact: bool = False
+) -> ShapleyResult:
+    """Shapley values of one case over `schema.GROUPS`, in calibrated logits and in probability.
 
     Parameters
     ----------
     predictor : shared between threads safely: nothing on it changes.
     measured : from `Predictor.measure`.
+    background : None for the learned "missing" tokens.
+    exact : run every coalition; else the fixed rule where there are more than `COALITIONS` (`COALITIONS_OF_MANY` against a
+        background cohort).
     """
     inputs = predictor.encode([measured])
+    hidden = drop_groups(inputs, torch.zeros(1, len(GROUPS), dtype=torch.bool, device=predictor.device))
+    rest = hidden if background is None else predictor.encode(background.cases)
     present = given_groups(inputs, predictor.net.config)
-    players = [g for g, given in enumerate(present) if given]
-    count = len(players)
-    # Every row says which groups are kept; a group that the case lacks is hidden anyway.
-    coalitions = torch.arange(1 << count)
-    keep = torch.zeros(len(coalitions), len(GROUPS), dtype=torch.bool)
+    # A group that neither side has changes nothing.
+    other = [given_groups(rest.rows([i]), predictor.net.config) for i in range(len(rest))]
+    players = [g for g in range(len(GROUPS)) if present[g] or any(given[g] for given in other)]
+    few = COALITIONS if background is None else COALITIONS_OF_MANY
+    masks, weights = coalition_rule(len(players), 1 << len(players) if exact else few)
+    keep = torch.zeros(len(masks), len(GROUPS), dtype=torch.bool)
     for bit, group in enumerate(players):
-        keep[:, group] = (coalitions >> bit & 1).bool()
-    worth = predictor.calibrated(coalition_logits(predictor, inputs, keep.to(predictor.device)))
-    game = worth.double().cpu().numpy()
+        keep[:, group] = torch.from_numpy(masks >> bit & 1).bool()
+    logits = predictor.calibrated(coalition_table(predictor, inputs, rest, keep.to(predictor.device)))
+    table = logits.double().cpu().numpy()  # (K, R)
+    game, chances = table.mean(0), expit(table).mean(0)
     values, in_probability = np.zeros(len(GROUPS)), np.zeros(len(GROUPS))
-    values[players] = exact_shapley(game)
-    in_probability[players] = exact_shapley(expit(game))
+    values[players] = values_of(weights, game)
+    in_probability[players] = values_of(weights, chances)
+    whole = 1 << len(players)
+    how = "Exact Shapley values" if len(masks) == whole else f"Shapley values from {len(masks)} of {whole:,} coalitions"
     return ShapleyResult(
         groups=GROUPS,
         values=values,
         probability_values=in_probability,
         present=present,
         base_logit=float(game[0]),
+        base_probability=float(chances[0]),
         logit=float(game[-1]),
-        method="Exact Shapley values over feature groups",
-        baseline="every group missing (the model's learned “missing” tokens)",
-        model_rows=len(game),
+        method=f"{how} over feature groups",
+        baseline=(
+            "every group missing (the model's learned “missing” tokens)" if background is None else background.label
+        ),
+        start="Knowing nothing" if background is None else "Background, mean",
+        model_rows=table.size,
         residual=float(game[-1] - game[0] - values.sum()),
     )
 
@@ -153,31 +213,47 @@ def coalition_logits(predictor: Predictor, inputs: NetworkInputs, keep: Tensor) 
     inputs : one encoded case.
     keep : (R, G) bool, `schema.GROUPS` order; False hides the group.
     """
-    net = predictor.net
     hidden = drop_groups(inputs, torch.zeros(1, len(GROUPS), dtype=torch.bool, device=keep.device))
-    # One call, so that both have the same word columns.
-    both = net.embed(NetworkInputs.cat([inputs, hidden]), trim=True)
+    return coalition_table(predictor, inputs, hidden, keep)[0]
+
+
+def coalition_table(predictor: Predictor, inputs: NetworkInputs, rest: NetworkInputs, keep: Tensor) -> Tensor:
+    """Uncalibrated logits (K, R) of one case with groups taken from each of K others.
+
+    Parameters
+    ----------
+    inputs : one encoded case.
+    rest : K encoded cases; read through the views that the one case has.
+    keep : (R, G) bool, `schema.GROUPS` order; False takes the group from the other case.
+    """
+    net = predictor.net
+    # One call, so that all have the same word columns.
+    tokens = net.embed(NetworkInputs.cat([inputs, rest]), trim=True)
     # Views that the case lacks have no weight: leave them out.
-    views = both.view_weight[0] > 0
-    words = both.clinical.shape[1] - len(net.config.fields)
+    views = tokens.view_weight[0] > 0
+    words = tokens.clinical.shape[1] - len(net.config.fields)
     image_group, clinical_group = _token_groups(net.config, words, keep.device)
     report = next(g for g, group in enumerate(GROUPS) if group.report)
-    logits = torch.empty(len(keep), device=keep.device)
-    for told in (True, False):
-        rows = torch.nonzero(keep[:, report] == told)[:, 0]
-        if not len(rows):  # a case without a report has no coalition with one
-            continue
-        for block in torch.split(rows, _ROWS_AT_ONCE):
-            with_image = keep[block][:, image_group][:, None, :, None]
-            with_clinical = keep[block][:, clinical_group]
-            image = torch.where(with_image, both.image[:1, views], both.image[1:, views])
-            clinical = torch.where(with_clinical[..., None], both.clinical[:1], both.clinical[1:])
-            shown = torch.where(with_clinical, both.clinical_present[:1], both.clinical_present[1:])
-            if not told:  # all word columns are empty but the first, which holds the "no report" token
-                clinical = torch.cat([clinical[:, :1], clinical[:, words:]], 1)
-                shown = torch.cat([shown[:, :1], shown[:, words:]], 1)
-            weight = both.view_weight[:1, views].expand(len(block), -1)
-            logits[block] = net.fuse(Tokens(image, clinical, shown, weight)).logit.float()
+    logits = torch.empty(len(rest), len(keep), device=keep.device)
+    for k in range(len(rest)):
+        other = k + 1
+        for told in (True, False):
+            rows = torch.nonzero(keep[:, report] == told)[:, 0]
+            if not len(rows):
+                continue
+            # Word columns after the last word of whichever report is read are empty.
+            shown = tokens.clinical_present[0 if told else other, :words]
+            last = int(torch.nonzero(shown).max()) + 1
+            for block in torch.split(rows, ROWS_AT_ONCE):
+                with_image = keep[block][:, image_group][:, None, :, None]
+                with_clinical = keep[block][:, clinical_group]
+                image = torch.where(with_image, tokens.image[:1, views], tokens.image[other : other + 1, views])
+                clinical = torch.where(with_clinical[..., None], tokens.clinical[0], tokens.clinical[other])
+                present = torch.where(with_clinical, tokens.clinical_present[0], tokens.clinical_present[other])
+                clinical = torch.cat([clinical[:, :last], clinical[:, words:]], 1)
+                present = torch.cat([present[:, :last], present[:, words:]], 1)
+                weight = tokens.view_weight[:1, views].expand(len(block), -1)
+                logits[k, block] = net.fuse(Tokens(image, clinical, present, weight)).logit.float()
     return logits
 
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.encode import drop_groups
-from model.explain.shapley import coalition_logits, exact_shapley, group_shapley
+from model.explain.coalitions import coalition_rule, shapley_matrix, values_of
+from model.explain.shapley import backgrounds, coalition_logits, exact_shapley, group_shapley
 from model.schema import GROUPS
 
 games = st.integers(1, 6).flatmap(
@@ -102,7 +103,7 @@ def test_coalitions_equal_the_network_on_the_hidden_case(predictor, measured) ->
 def test_a_group_that_the_case_lacks_gets_nothing(predictor, measured) -> None:  # type: ignore[no-untyped-def]
     case = measured[0]
     without = replace(case, fields={k: v for k, v in case.fields.items() if k not in ("sex", "age_years")})
-    result = group_shapley(predictor, without)
+    result = group_shapley(predictor, without, exact=True)
     names = [g.name for g in GROUPS]
     for name in ("sex", "age"):
         assert not result.present[names.index(name)]
@@ -138,3 +139,52 @@ def test_ten_sessions_at_once_get_their_own_results(predictor, measured) -> None
         together = list(pool.map(lambda m: group_shapley(predictor, m).values, few))
     for a, b in zip(alone, together, strict=True):
         assert a == pytest.approx(b, abs=1e-6)
+
+
+def test_the_rule_is_near_the_exact_values_where_interactions_are_weak() -> None:
+    """Main effects, pairs and triples in the proportions of the networks' games, eleven players."""
+    rng = np.random.default_rng(0)
+    signs = 2.0 * (np.arange(2048)[:, None] >> np.arange(11) & 1) - 1
+    game = signs @ rng.normal(size=11)
+    for scale, order in ((0.1, 2), (0.02, 3)):
+        for _ in range(60):
+            game = game + scale * rng.normal() * signs[:, rng.choice(11, order, replace=False)].prod(1)
+    masks, weights = coalition_rule(11, 256)
+    found, true = values_of(weights, game[masks]), exact_shapley(game)
+    assert len(masks) == 256
+    assert found.sum() == pytest.approx(game[-1] - game[0], abs=1e-8)
+    assert np.linalg.norm(found - true) < 0.02 * np.linalg.norm(true)
+
+
+@given(st.integers(1, 8))
+def test_few_players_are_asked_for_every_coalition(players: int) -> None:
+    masks, weights = coalition_rule(players, 256)
+    assert masks.tolist() == list(range(1 << players))
+    assert (weights == shapley_matrix(players)).all()
+
+
+def test_the_quick_values_are_near_the_exact_ones(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    for case in measured[:2]:
+        quick, exact = group_shapley(predictor, case), group_shapley(predictor, case, exact=True)
+        assert quick.model_rows == 256
+        assert exact.model_rows == 2048
+        assert abs(quick.residual) < 1e-4
+        assert np.linalg.norm(quick.values - exact.values) < 0.05 * np.linalg.norm(exact.values)
+
+
+def test_against_a_background_the_values_sum_from_its_mean_prediction(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    here, pool = measured[0], measured
+    found = backgrounds(here, pool)
+    assert all(c.case.case_id != here.case.case_id for b in found.values() for c in b.cases)
+    result = group_shapley(predictor, here, found["all"])
+    mean = np.mean([p.logit for p in predictor.predict_measured(found["all"].cases)])
+    assert result.base_logit == pytest.approx(mean, abs=1e-4)
+    assert result.values.sum() == pytest.approx(result.logit - mean, abs=1e-4)
+    assert result.to_shap(probability=True).base_values == result.base_probability
+
+
+def test_a_case_against_itself_has_nothing_to_explain(predictor, measured) -> None:  # type: ignore[no-untyped-def]
+    from model.explain.shapley import Background
+
+    result = group_shapley(predictor, measured[0], Background("itself", (measured[0],) * 3))
+    assert result.values == pytest.approx(np.zeros(len(GROUPS)), abs=1e-4)
