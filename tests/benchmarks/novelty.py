@@ -149,7 +149,7 @@ def noise(kind: str, seeds: Iterable[int]) -> list[Grey]:
 
 def gradients() -> list[Grey]:
     """Sixteen directions."""
-    down, right = np.mgrid[0:1 : SIDE * 1j, 0:1 : SIDE * 1j]
+    down, right = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
     made = []
     for angle in np.arange(16) * np.pi / 8:
         way = np.cos(angle) * down + np.sin(angle) * right
@@ -180,8 +180,7 @@ CHANGES: dict[str, Callable[[Grey], Grey]] = {
 def case_of(name: str, pictures: Iterable[Grey]) -> Case:
     """A case with these pictures in the order of the views, and nothing else."""
     images = {
-        view: ViewImage(np.ascontiguousarray(levels, np.float32))
-        for view, levels in zip(VIEWS, pictures, strict=False)
+        view: ViewImage(np.ascontiguousarray(levels, np.float32)) for view, levels in zip(VIEWS, pictures, strict=False)
     }
     return Case(name, images)
 
@@ -195,7 +194,9 @@ def detection(predictor: Predictor, samples: Cohort) -> list[Row]:
         "text pages": text_pages([c.report_text for c in cases][:20]),
         "white noise": noise("white", range(20)),
         "speckle without anatomy": noise("speckle", range(20)),
-        "constant (files of this kind are refused before)": [np.full((SIDE, SIDE), g, np.float32) for g in (0, 0.25, 0.5, 1)],
+        "constant (files of this kind are refused before)": [
+            np.full((SIDE, SIDE), g, np.float32) for g in (0, 0.25, 0.5, 1)
+        ],
         "gradients": gradients(),
         "checkerboards": checkerboards(),
         "eye, cells, tissue, head phantom, brain (not ultrasound)": organs(),
@@ -225,7 +226,9 @@ def sample_row(predictor: Predictor, what: str, cases: Iterable[Case], together:
 def scaled(factor: float, *names: str, case: MeasuredCase) -> dict[str, Value | None]:
     """The case's own lengths times a factor, within what a form accepts."""
     return {
-        n: float(np.clip(float(case.fields[n]) * factor, FIELD[n].low, FIELD[n].high)) for n in names if n in case.fields
+        n: float(np.clip(float(case.fields[n]) * factor, FIELD[n].low, FIELD[n].high))
+        for n in names
+        if n in case.fields
     }
 
 
