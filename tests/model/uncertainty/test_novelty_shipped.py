@@ -44,7 +44,9 @@ def photograph() -> Grey:
 
 def text_page() -> Grey:
     page = Image.new("L", (400, 400), 255)
-    ImageDraw.Draw(page).multiline_text((20, 20), "\n".join(["Hypoechoic nodule in the left lobe, irregular margin."] * 22))
+    ImageDraw.Draw(page).multiline_text(
+        (20, 20), "\n".join(["Hypoechoic nodule in the left lobe, irregular margin."] * 22)
+    )
     return np.asarray(page, np.float32) / 255
 
 
@@ -66,7 +68,9 @@ def test_what_is_no_thyroid_is_unlike_on_both_views_and_said_so(shipped: Predict
 def test_one_foreign_view_leaves_the_other_alone(shipped: Predictor) -> None:
     cohort = read_cohort(SAMPLES)
     own = cohort.case(cohort.case_ids[1])
-    found = shipped.predict(Case("half", {"transverse": own.images["transverse"], "longitudinal": ViewImage(photograph())}))
+    found = shipped.predict(
+        Case("half", {"transverse": own.images["transverse"], "longitudinal": ViewImage(photograph())})
+    )
     assert {s.part: s.unlike for s in found.novelty if s.part != "fields"} == {
         "transverse picture": False, "longitudinal picture": True,
     }  # fmt: skip
