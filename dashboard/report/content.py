@@ -77,8 +77,9 @@ class CaseContent:
         which version.
     risk, interval : probability (0…1) and what it rests on.
     probability, basis : the same in words.
+    conformal : sentence on the outcomes that are left, with the coverage that is stated.
     facts : (name, value): stages, capsule distance, TI-RADS.
-    summary, notices : sentences.
+    summary, notices : sentences; what is unlike the training cases is among the notices.
     pictures : one a view.
     steps, zero, steps_note : the waterfall, where 0 stands on its axis (0…1), and what was computed.
     fields : what the model read.
@@ -95,6 +96,7 @@ class CaseContent:
     interval: Interval
     probability: str
     basis: str
+    conformal: str
     facts: tuple[tuple[str, str], ...]
     summary: tuple[str, ...]
     notices: tuple[str, ...]
@@ -139,6 +141,7 @@ def case_content(
         interval=prediction.interval,
         probability=percent(prediction.probability, 1),
         basis=f"Calibrated probability of LLNM (logit {prediction.logit:+.2f}). {basis(prediction.interval)}.",
+        conformal=prediction.conformal_set.sentence,
         facts=(
             ("Risk stage, if there is LLNM", stages),
             (

@@ -46,6 +46,7 @@ def as_html(content: CaseContent) -> str:
 <div class="small">{content.origin.capitalize()}; {escape(content.made)}</div>
 <div class="risk">{content.probability}</div>
 <div>{escape(content.basis)}</div>
+<div>{escape(content.conformal)}</div>
 <table>{_lines(content.facts)}</table>
 {f"<ul>{notices}</ul>" if notices else ""}
 <h2>In three sentences</h2>{"".join(f"<p>{escape(s)}</p>" for s in content.summary)}

@@ -73,6 +73,7 @@ def as_pdf(content: CaseContent) -> bytes:
     pdf.setCreator("LLNM Explorer")
     y = _head(pdf, content)
     y = _answer(pdf, content, y)
+    y = _text(pdf, fitted(content.conformal, SMALL, INNER, 2), MARGIN, y - 1.5, SMALL)
     y = _heading(pdf, "In three sentences", y)
     for sentence in content.summary:
         y = _text(pdf, fitted(sentence, BODY, INNER, 4), MARGIN, y, BODY) - 1.5

@@ -57,13 +57,22 @@ def add_reference(
     Raises
     ------
     CaseError
-        If the validation cases do not give the logits that the checkpoint holds: then it is another cohort.
+        If the validation cases do not give the logits that the checkpoint holds: then it is another cohort. Also if the
+        card does not tell the seed by which they were chosen.
     """
     checkpoint = load_checkpoint(folder)
+    try:
+        seed = int(checkpoint.card["settings"]["seed"])
+    except (KeyError, TypeError, ValueError):
+        raise CaseError(
+            "its card does not tell the seed that chose its validation cases",
+            where=str(folder),
+            fix="Name a checkpoint that `llnm train` made.",
+        ) from None
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     net, segmentation = checkpoint.net.to(place), checkpoint.segmentation.to(place)
     cohort = read_cohort(cohort_folder)
-    rows = split_cases(cohort, seed=int(checkpoint.card["settings"]["seed"]))
+    rows = split_cases(cohort, seed=seed)
     if len(rows[1]) != len(checkpoint.validation_logits):
         raise _another(
             cohort_folder, f"{len(rows[1])} validation cases where it has {len(checkpoint.validation_logits)}"

@@ -16,6 +16,8 @@ from dashboard.report.content import CaseContent, case_content, printable
 from dashboard.report.html import as_html
 from dashboard.report.pdf import INNER, SMALL, Style, as_pdf, fitted
 from model.explain.shapley import group_shapley
+from model.uncertainty.conformal import ConformalSet
+from model.uncertainty.novelty import NoveltyScore
 
 CARD = {
     "name": "untrained", "training_data": "synthetic", "training_cases": 8000, "validation_cases": 2000,
@@ -86,7 +88,7 @@ def test_page_holds_the_case_s_numbers_their_basis_the_model_and_the_mark(parts,
 def test_both_pages_say_the_same_sentences(parts) -> None:
     said = content(parts)
     html, pdf = parsed(as_html(said)).text, read(as_pdf(said))
-    for sentence in (*said.summary, *said.notices, said.basis, *(p.caption for p in said.pictures)):
+    for sentence in (*said.summary, *said.notices, said.basis, said.conformal, *(p.caption for p in said.pictures)):
         assert sentence in html
         assert sentence in pdf
 
@@ -165,6 +167,26 @@ def test_case_without_spacing_report_or_measured_view_is_told_so(predictor, meas
         prediction = predictor.predict_measured([told])[0]
         text = read(as_pdf(case_content(told, prediction, group_shapley(predictor, told), {"sha256": {}}, version="1", date="d")))
         assert [w for w in words if w not in text] == []
+
+
+@pytest.mark.parametrize("render", [lambda c: parsed(as_html(c)).text, lambda c: read(as_pdf(c))], ids=["html", "pdf"])
+@pytest.mark.parametrize(
+    ("llnm", "no_llnm", "said"),
+    [(True, False, "LLNM alone is left"), (True, True, "undecided"), (False, False, "neither outcome fits")],
+)
+def test_page_says_which_outcomes_are_left_and_what_is_unlike_training(parts, render, llnm, no_llnm, said) -> None:
+    measured, prediction, shapley = parts
+    score = NoveltyScore("transverse picture", 61.2, 25.3, 1.0)
+    told = replace(
+        prediction,
+        conformal=tuple(ConformalSet(s.level, llnm, no_llnm) for s in prediction.conformal),
+        novelty=(score,),
+        notices=(*prediction.notices, score.words),
+    )
+    text = render(content((measured, told, shapley)))
+    assert f"90 % conformal set: {said}" in text
+    assert score.words in text
+    assert "distance 61.2, threshold 25.3" in text
 
 
 def test_same_content_gives_the_same_bytes_in_any_thread(parts) -> None:

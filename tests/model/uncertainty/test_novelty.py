@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner, Result
 
+from model.cli import app
 from model.errors import CaseError
 from model.predict import Predictor
 from model.train.checkpoint import load_checkpoint, save_checkpoint
-from model.train.data import build_dataset
+from model.train.data import build_dataset, dataset_logits, split_cases
 from model.train.reference import add_reference, reference_of
 from model.uncertainty.missing import if_known
 from model.uncertainty.novelty import LEVEL, FieldTable, fit_reference
@@ -84,6 +87,63 @@ def test_another_cohort_is_refused(untrained, cohort_folder, tmp_path) -> None: 
     save_checkpoint(replace(untrained, card={**untrained.card, "settings": {"seed": 1}}), tmp_path)
     with pytest.raises(CaseError, match="not the cohort that trained it"):
         add_reference(cohort_folder, tmp_path, device="cpu")
+
+
+def calibrate(*words: object) -> Result:
+    return CliRunner().invoke(app, ["calibrate", *(str(w) for w in words), "--device", "cpu"])
+
+
+def test_calibrate_adds_the_reference_to_the_checkpoint_of_that_cohort(untrained, cohort, cohort_folder, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    cpu = torch.device("cpu")
+    data = build_dataset(cohort, untrained.segmentation, untrained.tokenizer, untrained.net.config, device=cpu)
+    validation = data.rows(torch.from_numpy(split_cases(cohort, seed=5)[1]))
+    logits = dataset_logits(untrained.net, validation, cpu).numpy() / untrained.temperature
+    labels = validation.llnm.numpy() > 0.5
+    card = {**untrained.card, "settings": {"seed": 5}}
+    save_checkpoint(replace(untrained, validation_logits=logits, validation_labels=labels, card=card), tmp_path)
+    weights = (tmp_path / "llnm_net.safetensors").read_bytes()
+
+    result = calibrate(cohort_folder, "--checkpoint", tmp_path)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert (said["training_cases"], said["validation_cases"], said["level"]) == (19, 5, LEVEL)
+    assert said["validation_called_unlike"]["cases"] == 5
+    made = load_checkpoint(tmp_path)
+    assert made.reference is not None
+    assert said["model"] == made.identity
+    assert (tmp_path / "llnm_net.safetensors").read_bytes() == weights
+    # Five validation cases are too few to place a threshold at 99 %: distances are told, none is called far.
+    scores = Predictor(made, "cpu").predict(cohort.case(cohort.case_ids[0])).novelty
+    assert len(scores) == 3
+    assert not any(s.far for s in scores)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (None, "does not tell the seed"),
+        ({"settings": "none"}, "does not tell the seed"),
+        ({"settings": {"seed": 1}}, "not the cohort that trained it"),
+    ],
+)
+def test_calibrate_refuses_in_one_message(untrained, cohort_folder, tmp_path, settings, told) -> None:  # type: ignore[no-untyped-def]
+    save_checkpoint(replace(untrained, card={**untrained.card, **(settings or {})}), tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    result = calibrate(cohort_folder, "--checkpoint", tmp_path)
+    assert result.exit_code == 1
+    assert told in result.output
+    assert "Traceback" not in result.output
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_calibrate_refuses_a_cohort_with_the_right_number_of_other_cases(untrained, cohort_folder, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    card = {**untrained.card, "settings": {"seed": 5}}
+    other = replace(untrained, validation_logits=np.full(5, 9.0, np.float32), validation_labels=np.ones(5, bool), card=card)
+    save_checkpoint(other, tmp_path)
+    result = calibrate(cohort_folder, "--checkpoint", tmp_path)
+    assert result.exit_code == 1
+    assert "outcomes or logits of the validation cases differ" in result.output
+    assert load_checkpoint(tmp_path).reference is None
 
 
 def test_missing_fields_are_ranked_by_what_they_could_do(predictor, measured) -> None:  # type: ignore[no-untyped-def]
