@@ -82,19 +82,31 @@ def test_a_file_that_is_no_picture_is_told_and_nothing_breaks(page, address: str
     assert page.get_by_text("Traceback").count() == 0
 
 
+LINKED = """() => {
+    const of = (key) => [...document.querySelectorAll(`[class*="st-key-${key}"] .js-plotly-plot`)].filter(p => p.offsetParent);
+    const ground = (s) => [s.x0, s.y0, s.opacity];
+    return {
+        maps: ['attention', 'weighted'].flatMap(row => of(`${row}-transverse-`)).map(p => p.layout.images[0].source),
+        words: ['attention', 'weighted'].flatMap(row => of(`${row}-words-`))
+            .map(p => JSON.stringify(p.layout.shapes.filter(s => s.name !== 'chosen').map(ground))),
+    }; }"""
+"""What the figures of cross-attention show now: the six maps' pictures, and the shading of both reports."""
+
+
 def linked(page) -> dict[str, list[str]]:  # type: ignore[no-untyped-def]
-    """What the figures of cross-attention show now: the six maps' pictures, and the shading of both reports."""
-    found: dict[str, list[str]] = page.evaluate(
-        """() => {
-        const of = (key) => [...document.querySelectorAll(`[class*="st-key-${key}"] .js-plotly-plot`)];
-        const maps = ['attention', 'weighted'].flatMap(row => of(`${row}-transverse-`)).map(p => p.layout.images[0].source);
-        const ground = (s) => [s.x0, s.y0, s.opacity];
-        const words = ['attention', 'weighted'].flatMap(row => of(`${row}-words-`))
-            .map(p => JSON.stringify(p.layout.shapes.filter(s => s.name !== 'chosen').map(ground)));
-        return {maps, words}; }"""
-    )
-    assert (len(found["maps"]), len(found["words"])) == (6, 2)
+    page.wait_for_function(f"() => {{ const now = ({LINKED})(); return now.maps.length === 6 && now.words.length === 2; }}")
+    found: dict[str, list[str]] = page.evaluate(LINKED)
     return found
+
+
+def changed(page, part: str, before: dict[str, list[str]]) -> dict[str, list[str]]:  # type: ignore[no-untyped-def]
+    """What they show once every figure of a part ("maps" or "words") has changed."""
+    page.wait_for_function(
+        f"([part, old]) => {{ const now = ({LINKED})()[part]; return now.length === old.length && now.every((v, i) => v !== old[i]); }}",
+        arg=[part, before[part]],
+    )
+    settled(page)
+    return linked(page)
 
 
 def click_point(page, chart: str, trace: str, named: list[object]) -> None:  # type: ignore[no-untyped-def]
@@ -115,9 +127,11 @@ def click_point(page, chart: str, trace: str, named: list[object]) -> None:  # t
 
 def chosen_box(page, chart: str) -> list[float]:  # type: ignore[no-untyped-def]
     """Where the outline of what is chosen lies on a figure of words."""
-    return page.locator(f"[class*='st-key-{chart}'] .js-plotly-plot").evaluate(  # type: ignore[no-any-return]
-        "p => p.layout.shapes.filter(s => s.name === 'chosen').map(s => [s.x0, s.y0]).flat()"
+    place: list[float] = page.locator(f"[class*='st-key-{chart}'] .js-plotly-plot").evaluate(
+        "p => p.layout.shapes.filter(s => s.name === 'chosen').flatMap(s => [s.x0, s.y0])"
     )
+    assert len(place) == 2
+    return place
 
 
 @pytest.mark.parametrize("row", ["attention", "weighted"])
@@ -129,9 +143,7 @@ def test_click_on_a_word_gives_other_maps(page, address: str, row: str) -> None:
     for token in (0, 3):  # the second click comes after the figures were drawn anew
         click_point(page, f"{row}-words-", "Places", [token])
         page.wait_for_url(re.compile(rf"[?&]word={token}(&|$)"))
-        settled(page)
-        after = linked(page)
-        assert all(old != new for old, new in zip(before["maps"], after["maps"], strict=True))
+        after = changed(page, "maps", before)
         assert after["words"] == before["words"]  # they belong to the region
         assert chosen_box(page, "attention-words-") != outline
         assert chosen_box(page, "attention-words-") == chosen_box(page, "weighted-words-")
@@ -174,9 +186,7 @@ def test_click_on_a_region_shows_what_it_reads(page, address: str, row: str) -> 
     for name, at in (("internal", (0, 0)), ("internal", (2, 1)), ("location", (1, 2))):
         click_point(page, f"{row}-transverse-{name}", "Regions", [name, *at])
         page.wait_for_url(re.compile(rf"[?&]region={name}-{at[0] + 1}-{at[1] + 1}(&|$)"))
-        settled(page)
-        after = linked(page)
-        assert all(old != new for old, new in zip(before["words"], after["words"], strict=True))
+        after = changed(page, "words", before)
         assert after["maps"] == before["maps"]  # they belong to the word
         before = after
 
