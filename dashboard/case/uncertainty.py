@@ -102,7 +102,8 @@ def likeness(model: str, prediction: Prediction) -> None:
         figure(
             novelty_strips(parts),
             f"Distances of the synthetic validation cases (bars), the threshold that {percent(LEVEL)} of cases like them do not "
-            "exceed (dashed), this case (red). Pictures: Mahalanobis distance of what the outlining network sees in the whole "
+            "exceed (dashed), this case (red); what lies beyond an axis stands at its end. Pictures: Mahalanobis distance of "
+            "what the outlining network sees in the whole "
             "picture. Fields: normal score of the numbers given. Near does not mean right.",
             key="sure-novelty", data=novelty_table(prediction.novelty),
         )  # fmt: skip

@@ -84,7 +84,7 @@ def test_a_file_that_is_no_picture_is_told_and_nothing_breaks(page, address: str
 
 LINKED = """() => {
     const of = (key) => [...document.querySelectorAll(`[class*="st-key-${key}"] .js-plotly-plot`)].filter(p => p.offsetParent);
-    const ground = (s) => [s.x0, s.y0, s.opacity];
+    const ground = (s) => [s.x0, s.y0, s.fillcolor];
     return {
         maps: ['attention', 'weighted'].flatMap(row => of(`${row}-transverse-`)).map(p => p.layout.images[0].source),
         words: ['attention', 'weighted'].flatMap(row => of(`${row}-words-`))
@@ -102,7 +102,8 @@ def linked(page) -> dict[str, list[str]]:  # type: ignore[no-untyped-def]
 def changed(page, part: str, before: dict[str, list[str]]) -> dict[str, list[str]]:  # type: ignore[no-untyped-def]
     """What they show once every figure of a part ("maps" or "words") has changed."""
     page.wait_for_function(
-        f"([part, old]) => {{ const now = ({LINKED})()[part]; return now.length === old.length && now.every((v, i) => v !== old[i]); }}",
+        f"([part, old]) => {{ const now = ({LINKED})()[part]; "
+        "return now.length === old.length && now.every((v, i) => v !== old[i]); }",
         arg=[part, before[part]],
     )
     settled(page)
