@@ -26,12 +26,18 @@ ALL = "all"
 """The stop of the slider that follows attention through the whole network."""
 
 ROWS = (
-    ("Attention", "Attention shows what was read together, not what caused the prediction."),
+    (
+        "Attention",
+        "Attention shows what was read together, not what caused the prediction.",
+        "what the head reads",
+    ),
     (
         "Attention × gradient: for the LLNM logit",
         "What was read, where reading it raised the logit of this case (Chefer, Gur and Wolf 2021). What lowers it is cut.",
+        "the relevance for the logit",
     ),
 )
+"""Title, meaning, and what the shares are of through all layers."""
 HEIGHT = 330
 
 
@@ -84,14 +90,16 @@ def section(measured: MeasuredCase, plain: CrossAttention, weighted: CrossAttent
             "shaded by how much that region reads them. What is chosen is outlined."
         )
     tables = []
-    for (title, meaning), attention, key in zip(ROWS, (plain, weighted), ("attention", "weighted"), strict=True):
-        tables.append(_row(title, meaning, measured, attention, choice, keys, key))
+    for told, attention, key in zip(ROWS, (plain, weighted), ("attention", "weighted"), strict=True):
+        tables.append(_row(told, measured, attention, choice, keys, key))
     with st.expander("Most-read words and fields as bars"):
-        of = "in what the head reads" if choice.layer == ALL else "of what the outlined region reads"
-        for column, (title, _), table, key in zip(st.columns(2, gap="large"), ROWS, tables, ("plain", "weighted"), strict=True):
+        for column, (title, _, whole), table, key in zip(
+            st.columns(2, gap="large"), ROWS, tables, ("plain", "weighted"), strict=True
+        ):
             with column:
+                of = whole if choice.layer == ALL else "what the outlined region reads"
                 what = "Words of the report (coloured; the number is the word's place) and fields (grey): share"
-                figure(token_bars(table), f"{title}. {what} {of}.", key=f"attention-bars-{key}", data=table)
+                figure(token_bars(table), f"{title}. {what} of {of}.", key=f"attention-bars-{key}", data=table)
     with st.expander("Report in full"):
         st.text(measured.case.report_text or "No report was given.")
 
@@ -149,9 +157,10 @@ def _first(plain: CrossAttention, weighted: CrossAttention, view: View) -> tuple
 
 
 def _row(
-    title: str, meaning: str, measured: MeasuredCase, attention: CrossAttention, choice: Choice, keys: tuple[str, ...], key: str
+    told: tuple[str, str, str], measured: MeasuredCase, attention: CrossAttention, choice: Choice, keys: tuple[str, ...], key: str
 ) -> pd.DataFrame:
-    """Words and the three maps of one kind of attention; the table of its words."""
+    """Words and the three maps of one kind of attention, `told` as in `ROWS`; the table of its words."""
+    title, meaning, whole = told
     regions, tokens = choice.weights(attention)
     table = token_table(attention.tokens, len(attention.words), tokens)
     head, button = st.columns([6, 1], vertical_alignment="bottom")
@@ -165,13 +174,14 @@ def _row(
     with left:
         _clickable(
             shaded_tokens(attention.tokens, len(attention.words), tokens, None if everything else choice.token),
-            f"Report words, then fields; the darker, the more {'reaches the head' if everything else 'the region reads it'}.",
+            "Report words, then fields; the darker, the "
+            f"{f'larger its share of {whole}' if everything else 'more the region reads it'}.",
             f"{key}-words-{keys[0]}", None if everything else keys[:1],
         )  # fmt: skip
     # Over the whole network the shares are told as they are; of one word, against an even share over its regions.
     heat = 100 * regions if everything else regions.size * regions
     scale = (float(heat.min()), float(heat.max()))
-    read = "what the head reads" if everything else "what the word reads of the picture"
+    read = whole if everything else "what the word reads of the picture"
     for place, name, part in zip(places, MAPS, heat, strict=True):
         drawn = map_picture(
             measured, choice.view, name, height=HEIGHT, weights=part if regions.any() else None, heat_range=scale,
@@ -180,10 +190,10 @@ def _row(
         if not everything:
             at = choice.region[1:] if choice.region[0] == name else None
             with_regions(drawn, measured.features[choice.view].box(name), attention.grid, name, at)
-        told = f"{regions[MAPS.index(name)].sum():.0%} of {read}" if regions.any() else "nothing here raises the logit"
+        said = f"{regions[MAPS.index(name)].sum():.0%} of {read}" if regions.any() else "nothing here raises the logit"
         with place:
             _clickable(
-                drawn, f"{MAP_LABELS[name]}: {told}.", f"{key}-{choice.view}-{name}-{keys[0]}", None if everything else keys[1:]
+                drawn, f"{MAP_LABELS[name]}: {said}.", f"{key}-{choice.view}-{name}-{keys[0]}", None if everything else keys[1:]
             )
     return table
 

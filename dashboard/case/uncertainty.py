@@ -102,10 +102,10 @@ def likeness(model: str, prediction: Prediction) -> None:
         figure(
             novelty_strips(parts),
             f"Distances of the synthetic validation cases (bars), the threshold that {percent(LEVEL)} of cases like them do not "
-            "exceed (dashed), this case (red). Pictures: Mahalanobis distance of what the outlining network sees in the whole "
-            "picture. Fields: normal score of the numbers given. Near does not mean right. In centres whose patients or machines "
-            f"differ from the training centres', more than {percent(1 - LEVEL)} of ordinary cases are called unlike: there "
-            "the flag asks for a second look and says less.",
+            "exceed (dashed), this case (red); what lies beyond an axis stands at its end. Pictures: Mahalanobis distance of "
+            "what the outlining network sees in the whole picture. Fields: normal score of the numbers given. Near does not mean "
+            f"right. In centres whose patients or machines differ from the training centres', more than {percent(1 - LEVEL)} of "
+            "ordinary cases are called unlike: there the flag asks for a second look and says less.",
             key="sure-novelty", data=novelty_table(prediction.novelty),
         )  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from dashboard.figures.style import MARKED, MUTED, OBSERVED, styled
 from model.schema import MapName
@@ -17,8 +18,8 @@ TOP = 12
 LINE_CHARACTERS = 40
 """Characters a line of the shaded report: what a narrow screen holds."""
 
-_DARK = 0.6
-"""Level from which a ground needs white letters."""
+_CLEAR, _DARK = 0.02, 0.85
+"""Levels up to which there is no ground, and from which white letters are better read than dark ones: 4 to 1 at least."""
 LINE_HEIGHT = 22
 """Its pixels."""
 
@@ -78,16 +79,18 @@ def shaded_tokens(
     figure = go.Figure()
     for token, ((line, start, end), share) in enumerate(zip(places, level, strict=True)):
         ground = {"type": "rect", "x0": start - 0.5, "x1": end + 0.2, "y0": line - 0.44, "y1": line + 0.44}
-        if share > 0.02:
-            figure.add_shape(**ground, line={"width": 0}, fillcolor=OBSERVED, opacity=0.85 * float(share), layer="below")
+        if share > _CLEAR:
+            figure.add_shape(**ground, line={"width": 0}, fillcolor=ground_colour(float(share)), layer="below")
         if token == chosen:
             figure.add_shape(**ground, name="chosen", line={"color": MARKED, "width": 2})
-    for name, dark in (("Words", False), ("Words on dark", True)):  # the others have the theme's own colour
-        at = [i for i, share in enumerate(level) if (share > _DARK) == dark]
+    kinds = np.digitize(level, [_CLEAR, _DARK], right=True)
+    letters = ({}, {"color": "#101418"}, {"color": "#ffffff"})  # on the page itself, the theme's own
+    for kind, (name, colour) in enumerate(zip(("Words", "Words on pale", "Words on dark"), letters, strict=True)):
+        at = np.flatnonzero(kinds == kind)
         figure.add_scatter(
             x=[places[i][1] for i in at], y=[places[i][0] for i in at], text=[escape(cut(tokens[i])) for i in at], name=name,
             mode="text", textposition="middle right", hoverinfo="skip", cliponaxis=False,
-            textfont={"family": "monospace", "size": 12} | ({"color": "#ffffff"} if dark else {}),
+            textfont={"family": "monospace", "size": 12} | colour,
         )  # fmt: skip
     spots = [(at + 0.5, line, token) for token, (line, start, end) in enumerate(places) for at in range(start, end)]
     figure.add_scatter(
@@ -101,6 +104,11 @@ def shaded_tokens(
     figure.update_yaxes(visible=False, range=[lines - 0.5, -0.5], fixedrange=True)
     figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, clickmode="event+select")
     return figure
+
+
+def ground_colour(share: float) -> str:
+    """From white at 0 to full colour at 1, opaque, so that letters stand out the same in a light and a dark theme."""
+    return str(sample_colorscale([[0, "#ffffff"], [1, OBSERVED]], [share])[0])
 
 
 def _lay_out(tokens: Sequence[str], words: int) -> tuple[list[tuple[float, int, int]], float]:

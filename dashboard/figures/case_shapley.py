@@ -73,22 +73,24 @@ def waterfall(result: ShapleyResult, *, scale: str = "probability") -> go.Figure
         go.Waterfall(
             orientation="h", base=0, y=[result.start, *names, "Prediction"],
             x=[base, *values, 0], measure=["absolute", *["relative"] * len(values), "total"],
-            text=[ends[0], *texts, ends[1]], textposition="outside", cliponaxis=False,
+            text=[ends[0], *texts, ends[1]], textposition="none",
             increasing={"marker": {"color": RAISES}}, decreasing={"marker": {"color": LOWERS}},
             totals={"marker": {"color": TOTAL}}, connector={"line": {"color": MUTED, "width": 1}},
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )  # fmt: skip
     styled(figure, height=70 + 30 * (len(values) + 2))
+    # In a column of their own: beside short bars they lie over the names on a narrow screen.
+    for name, text in zip(figure.data[0].y, figure.data[0].text, strict=True):
+        figure.add_annotation(x=1, xref="paper", xanchor="left", xshift=6, y=name, text=text, showarrow=False)
     reached = np.cumsum([base, *values])
     low, high = min(0.0, float(reached.min())), max(float(reached.max()), 0.0)
-    pad = 0.18 * max(high - low, 1e-6) if low < 0 else 0.0  # room for numbers left of their bars
     figure.update_xaxes(
         title="probability of LLNM" if in_probability else "calibrated logit of LLNM",
-        tickformat=".0%" if in_probability else "", range=[low - pad, high * 1.01], fixedrange=True,
+        tickformat=".0%" if in_probability else "", range=[1.01 * low, 1.01 * high], fixedrange=True,
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
-    figure.update_layout(margin={"r": 64})  # room for numbers right of theirs, however narrow the screen
+    figure.update_layout(margin={"r": 64})  # room for the numbers, however narrow the screen
     return figure
 
 

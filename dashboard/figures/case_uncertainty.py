@@ -16,8 +16,11 @@ from model.uncertainty.missing import MissingField
 from model.uncertainty.novelty import NoveltyScore
 
 BINS = 50
-ROOM = 1.5
-"""How far beyond the threshold an axis goes, in widths of the validation distances; what lies farther stands at its end."""
+NEAR, ROOM = 0.2, 1.5
+"""How far beyond the threshold an axis goes, and how far for a case that lies there, in widths of the validation distances;
+what lies farther stands at its end."""
+STRIP, GAP = 60, 64
+"""Pixels of a histogram, and between two for the numbers of one and the title of the next."""
 _OUTCOMES = (("llnm", "with LLNM", OBSERVED, -0.14), ("no_llnm", "without LLNM", PREDICTED, 0.14))
 
 
@@ -93,20 +96,23 @@ def novelty_strips(parts: Sequence[tuple[NoveltyScore, npt.NDArray[np.float64]]]
     ----------
     parts : scores with a distance, each with the (n,) distances of the validation cases.
     """
-    titles = [f"{score.part.capitalize()}: {score.distance:.1f}" for score, _ in parts]
-    figure = make_subplots(
-        rows=max(len(parts), 1), cols=1, subplot_titles=titles, vertical_spacing=0.5 / max(len(parts), 1) ** 1.3
-    )
+    titles = [f"{score.part.capitalize()}: {round(score.distance or 0.0, 1) + 0.0:.1f}" for score, _ in parts]  # no "-0.0"
+    rows = max(len(parts), 1)
+    inner = STRIP * rows + GAP * (rows - 1)
+    figure = make_subplots(rows=rows, cols=1, subplot_titles=titles, vertical_spacing=GAP / inner)
+    figure.update_annotations(x=0, xanchor="left")
     for row, (score, validation) in enumerate(parts, start=1):
-        counts, edges = np.histogram(validation, BINS)
+        assert score.distance is not None
+        start, farthest = float(validation.min()), float(validation.max())
+        limit = score.threshold if np.isfinite(score.threshold) else farthest
+        room = (limit - start) * np.array([NEAR, ROOM])
+        end = float(np.clip(1.05 * score.distance, *(limit + room)))
+        counts, edges = np.histogram(np.minimum(validation, end), BINS, (start, end))
         figure.add_bar(
             x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges), marker={"color": OBSERVED, "line": {"width": 0}},
             hovertemplate="about %{x:.1f}: %{y} validation cases<extra></extra>", row=row, col=1,
         )  # fmt: skip
-        limit = score.threshold if np.isfinite(score.threshold) else edges[-1]
-        end = max(limit + ROOM * (limit - edges[0]), edges[-1])
-        assert score.distance is not None
-        at = float(np.clip(score.distance, edges[0], end))
+        at = float(np.clip(score.distance, start, end))
         top = 1.15 * float(counts.max())
         for x, colour, dash, width in ((limit, REFERENCE, "dash", 2), (at, MARKED, "solid", 4)):
             figure.add_shape(
@@ -117,10 +123,10 @@ def novelty_strips(parts: Sequence[tuple[NoveltyScore, npt.NDArray[np.float64]]]
                 x=end, y=top / 2, text=f"{score.distance:.0f}, beyond →", showarrow=False, xanchor="right", xshift=-6,
                 row=row, col=1,
             )  # fmt: skip
-        figure.update_xaxes(range=[edges[0], end], fixedrange=True, row=row, col=1)
+        figure.update_xaxes(range=[start, end], fixedrange=True, row=row, col=1)
         figure.update_yaxes(range=[0, top], visible=False, fixedrange=True, row=row, col=1)
-    styled(figure, height=60 + 118 * len(parts))
-    figure.update_layout(margin={"t": 34, "b": 40})
+    styled(figure, height=inner + 92)
+    figure.update_layout(margin={"t": 34, "b": 58})
     figure.update_annotations(font_size=13)
     figure.update_xaxes(title="distance from the training cases", row=len(parts), col=1)
     return figure
@@ -156,9 +162,11 @@ def missing_ranges(fields: Sequence[MissingField]) -> go.Figure:
         )  # fmt: skip
     if fields:
         figure.add_vline(x=fields[0].now, line={"color": MARKED, "width": 3})
-    styled(figure, height=80 + 32 * len(fields))
+    styled(figure, height=90 + 32 * len(fields))
+    figure.update_layout(margin={"b": 64})
     figure.update_xaxes(
-        title="probability of LLNM if it were known", tickformat=".0%", range=[-0.01, 1.01], fixedrange=True
-    )
+        title={"text": "probability of LLNM if it were known", "standoff": 14}, tickformat=".0%", range=[-0.01, 1.01],
+        fixedrange=True, automargin=False,
+    )  # fmt: skip
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], showgrid=False, fixedrange=True)
     return figure

@@ -40,7 +40,7 @@ def heat(trust: Trust) -> go.Figure:
     for method in methods:
         found = [method["checks"].get(check.key) for check in CHECKS]
         z.append([None if f is None else float(f["passed"]) for f in found])
-        text.append(["–" if f is None else f"{'✓' if f['passed'] else '✗'} {_number(f['value'])}" for f in found])
+        text.append(["–" if f is None else f"{'✓' if f['passed'] else '✗'}<br>{_number(f['value'])}" for f in found])
         hover.append(
             [
                 "does not apply" if f is None else
@@ -57,9 +57,12 @@ def heat(trust: Trust) -> go.Figure:
             colorscale=[[0, FAIL], [1, PASS]], showscale=False, textfont={"color": "#1c2226", "size": 12},
         )
     )  # fmt: skip
-    styled(figure, height=130 + 44 * len(methods))
-    figure.update_xaxes(side="top", showgrid=False, fixedrange=True, tickangle=0, tickfont={"size": 11})
-    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
+    styled(figure, height=150 + 46 * len(methods))
+    # Heads stand upright where a narrow screen leaves them no room side by side.
+    figure.update_xaxes(
+        side="top", showgrid=False, fixedrange=True, autotickangles=[0, -90], tickfont={"size": 10}
+    )
+    figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, tickfont={"size": 10})
     return figure
 
 

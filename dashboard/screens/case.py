@@ -20,6 +20,7 @@ from dashboard.case import (
     upload,
     whatif,
 )  # fmt: skip
+from dashboard.cohort.atlas import SWITCH
 from dashboard.figures.case_image import distance_label, picture, shortest_distance
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
@@ -61,12 +62,17 @@ def main() -> None:
             st.button("Go on with the outlines before that", type="primary")
         st.stop()
     revealed = answer(shown, measured, prediction)
-    st.subheader("How sure")
-    if asked("Show achieved coverage, distance from the training cases, and what is missing", "sure"):
-        uncertainty.section(key, model, measured, prediction)
     pictures(shown, measured)
+    if not own:
+        st.page_link(
+            "screens/cohort.py", label="Show in the cohort's risk atlas", icon=":material/view_in_ar:",
+            query_params={"case": case.case_id, SWITCH: "1"},
+        )  # fmt: skip
     st.subheader("Why: contribution of each feature group (SHAP)")
     why = st.container()
+    st.subheader("Scores as published")
+    if asked("Show scores as published", "scores"):
+        scores.section(key, model, measured)
     st.subheader("Cross-attention between picture and report")
     if st.toggle("Show cross-attention", value=state.read("attention") != "0", key="attention-on"):
         state.write(attention=None)
@@ -79,9 +85,9 @@ def main() -> None:
         pixels.section(key, model, measured)
     else:
         state.write(methods=None)
-    st.subheader("Scores as published")
-    if asked("Show scores as published", "scores"):
-        scores.section(key, model, measured)
+    st.subheader("How sure")
+    if asked("Show achieved coverage, distance from the training cases, and what is missing", "sure"):
+        uncertainty.section(key, model, measured, prediction)
     st.subheader("What if")
     if asked("Change the case and see the prediction move", "whatif"):
         whatif.section(key, model, measured)
@@ -103,6 +109,7 @@ def main() -> None:
         if revealed:
             known = resources.sample_truth()
             evidence.truth_section(plain_shapley, known.loc[case.case_id], known)
+    st.subheader("Report")
     reports.buttons(measured, prediction, plain_shapley, predictor.checkpoint.card)
 
 

@@ -52,7 +52,7 @@ def test_page_opens_with_risk_attention_and_shapley_on_screen(page, address: str
     settled(page)
     assert RISK.match(risk(page))
     page.get_by_text("Knowing nothing").first.wait_for()
-    assert page.get_by_text("attention ÷ an even share").count() == 1
+    assert page.get_by_text("attention ÷ an even share").count() == 6  # three maps, plain and weighted
     assert page.get_by_text(MARK).is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -82,24 +82,73 @@ def test_a_file_that_is_no_picture_is_told_and_nothing_breaks(page, address: str
     assert page.get_by_text("Traceback").count() == 0
 
 
-def test_another_word_gives_another_map(page, address: str) -> None:
-    page.goto(address)
+LINKED = """() => {
+    const of = (key) => [...document.querySelectorAll(`[class*="st-key-${key}"] .js-plotly-plot`)].filter(p => p.offsetParent);
+    const ground = (s) => [s.x0, s.y0, s.fillcolor];
+    return {
+        maps: ['attention', 'weighted'].flatMap(row => of(`${row}-transverse-`)).map(p => p.layout.images[0].source),
+        words: ['attention', 'weighted'].flatMap(row => of(`${row}-words-`))
+            .map(p => JSON.stringify(p.layout.shapes.filter(s => s.name !== 'chosen').map(ground))),
+    }; }"""
+"""What the figures of cross-attention show now: the six maps' pictures, and the shading of both reports."""
+
+
+def linked(page) -> dict[str, list[str]]:  # type: ignore[no-untyped-def]
+    page.wait_for_function(f"() => {{ const now = ({LINKED})(); return now.maps.length === 6 && now.words.length === 2; }}")
+    found: dict[str, list[str]] = page.evaluate(LINKED)
+    return found
+
+
+def changed(page, part: str, before: dict[str, list[str]]) -> dict[str, list[str]]:  # type: ignore[no-untyped-def]
+    """What they show once every figure of a part ("maps" or "words") has changed."""
+    page.wait_for_function(
+        f"([part, old]) => {{ const now = ({LINKED})()[part]; "
+        "return now.length === old.length && now.every((v, i) => v !== old[i]); }",
+        arg=[part, before[part]],
+    )
+    settled(page)
+    return linked(page)
+
+
+def click_point(page, chart: str, trace: str, named: list[object]) -> None:  # type: ignore[no-untyped-def]
+    """Click the first point of a trace whose `customdata` starts with `named`."""
+    plot = page.locator(f"[class*='st-key-{chart}'] .js-plotly-plot")
+    plot.scroll_into_view_if_needed()
+    settled(page)
+    place = plot.evaluate(
+        """(p, [trace, named]) => {
+        const t = p._fullData.find(t => t.name === trace);
+        const i = t.customdata.findIndex(c => named.every((v, k) => c[k] === v));
+        const box = p.getBoundingClientRect(), [x, y] = [p._fullLayout.xaxis, p._fullLayout.yaxis];
+        return [box.x + x._offset + x.d2p(t.x[i]), box.y + y._offset + y.d2p(t.y[i])]; }""",
+        [trace, named],
+    )
+    page.mouse.click(*place)
+
+
+def chosen_box(page, chart: str) -> list[float]:  # type: ignore[no-untyped-def]
+    """Where the outline of what is chosen lies on a figure of words."""
+    place: list[float] = page.locator(f"[class*='st-key-{chart}'] .js-plotly-plot").evaluate(
+        "p => p.layout.shapes.filter(s => s.name === 'chosen').flatMap(s => [s.x0, s.y0])"
+    )
+    assert len(place) == 2
+    return place
+
+
+@pytest.mark.parametrize("row", ["attention", "weighted"])
+def test_click_on_a_word_gives_other_maps(page, address: str, row: str) -> None:
+    page.goto(address + "?word=1")
     settled(page)
     page.get_by_text("Knowing nothing").first.wait_for()  # the slowest part is there
-
-    def heat() -> str:
-        images = page.locator(".stPlotlyChart:has-text('attention ÷ an even share') image")
-        return str(images.first.get_attribute("href") or images.first.get_attribute("xlink:href"))
-
-    before = heat()
-    page.locator("button[aria-checked=false]").filter(has_text=re.compile("^(solid|hypoechoic|nodule|mm)$")).first.click()
-    page.wait_for_function(
-        """(old) => { const i = [...document.querySelectorAll('.stPlotlyChart')].filter(c => c.textContent.includes('even share'))
-        .map(c => c.querySelector('image')).find(Boolean);
-        return i && (i.getAttribute('href') || i.getAttribute('xlink:href')) !== old; }""",
-        arg=before,
-    )
-    assert "word=" in page.url
+    before, outline = linked(page), chosen_box(page, "attention-words-")
+    for token in (0, 3):  # the second click comes after the figures were drawn anew
+        click_point(page, f"{row}-words-", "Places", [token])
+        page.wait_for_url(re.compile(rf"[?&]word={token}(&|$)"))
+        after = changed(page, "maps", before)
+        assert after["words"] == before["words"]  # they belong to the region
+        assert chosen_box(page, "attention-words-") != outline
+        assert chosen_box(page, "attention-words-") == chosen_box(page, "weighted-words-")
+        before, outline = after, chosen_box(page, "attention-words-")
 
 
 def test_outline_by_hand_replaces_the_network_s_and_can_be_undone(page, address: str) -> None:
@@ -129,19 +178,18 @@ def test_outline_by_hand_replaces_the_network_s_and_can_be_undone(page, address:
     assert risk(page) == before
 
 
-def test_click_on_a_region_shows_what_it_reads(page, address: str) -> None:
-    page.goto(address)
+@pytest.mark.parametrize("row", ["attention", "weighted"])
+def test_click_on_a_region_shows_what_it_reads(page, address: str, row: str) -> None:
+    page.goto(address + "?region=margin-4-4")
     settled(page)
     page.get_by_text("Knowing nothing").first.wait_for()
-    page.get_by_text("Picture → words").click()
-    page.get_by_text("What the region in row 3, column 3").wait_for()
-    page.locator("[class*=st-key-region-]").first.scroll_into_view_if_needed()
-    settled(page)
-    discs = page.locator("[class*=st-key-region-] .scatterlayer .points path.point")
-    spots = [b for b in (d.bounding_box() for d in discs.all()) if b and 10 < b["width"] < 24]
-    assert len(spots) >= 16
-    page.mouse.click(spots[0]["x"] + spots[0]["width"] / 2, spots[0]["y"] + spots[0]["height"] / 2)
-    page.get_by_text("What the region in row 1, column 1").wait_for()
+    before = linked(page)
+    for name, at in (("internal", (0, 0)), ("internal", (2, 1)), ("location", (1, 2))):
+        click_point(page, f"{row}-transverse-{name}", "Regions", [name, *at])
+        page.wait_for_url(re.compile(rf"[?&]region={name}-{at[0] + 1}-{at[1] + 1}(&|$)"))
+        after = changed(page, "words", before)
+        assert after["maps"] == before["maps"]  # they belong to the word
+        before = after
 
 
 def test_a_similar_case_opens_from_its_picture(page, address: str) -> None:
@@ -159,8 +207,9 @@ def test_report_of_the_case_holds_its_number(page, address: str) -> None:
     settled(page)
     page.get_by_text("Knowing nothing").first.wait_for()
     with page.expect_download() as download:
-        page.get_by_role("button", name="This case as one page").click()
+        page.get_by_role("button", name="This case as one page (HTML)").click()
     text = Path(download.value.path()).read_text("utf-8")
+    assert download.value.suggested_filename == "syn-40-00027.html"
     assert risk(page) in text
     assert "not a medical device" in text
 
@@ -184,7 +233,7 @@ def test_cohort_page_fits_and_filters(page, address: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 1000})
     page.goto(address + "cohort?sex=male")
     page.get_by_text("of 2,000 cases").wait_for()
-    page.get_by_text("Below 2.5 mm").wait_for()
+    page.get_by_text(re.compile(r"^Below 2\.5 mm: \d+ % had LLNM")).wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_text("patient's right").wait_for()
 

@@ -148,6 +148,28 @@ def test_token_bars_tell_twins_apart_and_keep_markup_as_text() -> None:
     assert not any("<b>" in name for name in bars.y)
 
 
+def brightness(colour: str) -> float:
+    """Relative luminance (WCAG 2) of a colour written rgb(r, g, b) or #rrggbb."""
+    parts = colour[4:-1].split(",") if colour.startswith("rgb") else [str(int(colour[i : i + 2], 16)) for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (float(p) / 255 for p in parts)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_letters_are_readable_on_a_ground_of_any_darkness() -> None:
+    tokens = [f"w{i:02d}" for i in range(60)]
+    drawn = shaded_tokens(tokens, 60, np.linspace(0, 1, 60).astype(np.float32))
+    grounds = {(s.x0 + 0.5, s.y0 + 0.44): brightness(s.fillcolor) for s in drawn.layout.shapes}
+    seen = 0
+    for trace in (t for t in drawn.data if t.mode == "text"):
+        for place in zip(trace.x, trace.y, strict=True):
+            ground = next((v for (x, y), v in grounds.items() if (x, y) == pytest.approx(place)), None)
+            if ground is not None:
+                low, high = sorted((ground, brightness(trace.textfont.color)))
+                assert (high + 0.05) / (low + 0.05) >= 4
+                seen += 1
+    assert seen == len(grounds) == 58
+
+
 def test_every_character_of_a_word_leads_to_it_in_reading_order_within_the_line() -> None:
     tokens = [*["hypoechoic", "nodule"] * 12, "Age"]
     drawn = shaded_tokens(tokens, 24, np.linspace(0, 1, 25).astype(np.float32), chosen=3)
@@ -157,8 +179,9 @@ def test_every_character_of_a_word_leads_to_it_in_reading_order_within_the_line(
     named = [c[0] for c in spots.customdata]
     assert [named.count(i) for i in range(25)] == [len(t) for t in tokens]
     assert max(s.x1 for s in drawn.layout.shapes) <= LINE_CHARACTERS + 1
-    shades = [s.opacity for s in drawn.layout.shapes if s.name != "chosen"]
-    assert shades == sorted(shades)
+    shades = [s.fillcolor for s in drawn.layout.shapes if s.name != "chosen"]
+    assert len(set(shades)) == len(shades) == 24
+    assert shades == sorted(shades, key=brightness, reverse=True)
     assert sum(s.name == "chosen" for s in drawn.layout.shapes) == 1
 
 
