@@ -104,6 +104,9 @@ def test_relevance_in_the_nodule_s_middle_lies_in_the_nodule(predictor, measured
     true = {view: found.nodule for view, found in case.segmentations.items()}
     assert inside(values, case, subject, true) > 0
     assert np.isnan(inside(0 * values, case, subject, true))
+    for share in ((1, 1, 1), (5, 1, 0)):  # spread evenly over each map, it lies in the nodule by area alone
+        even = np.ones_like(values) * np.array(share)[:, None, None]
+        assert inside(even, case, subject, true) == pytest.approx(0, abs=1e-6)
 
 
 def test_stability_is_the_change_as_a_share_of_the_norm(predictor, measured) -> None:
@@ -112,9 +115,9 @@ def test_stability_is_the_change_as_a_share_of_the_norm(predictor, measured) -> 
     maps = np.stack([f.maps for f in case.features.values()]).astype(float)
     most = sanity.NOISE * np.sqrt((maps > 0).sum()) / np.linalg.norm(maps)
     picture = Method("p", "p", "pixels", lambda _, c: Explained(np.stack([f.maps for f in c.features.values()]).astype(float)))
-    assert 0.3 * most < sanity.stability(picture, predictor, case, 1) <= most
+    assert 0.3 * most < sanity.stability(picture, predictor, case, picture.explain(predictor, case).values, 1) <= most
     constant = Method("c", "c", "pixels", lambda *_: Explained(np.ones((1, 3, 64, 64))))
-    assert sanity.stability(constant, predictor, case, 1) == 0
+    assert sanity.stability(constant, predictor, case, np.ones((1, 3, 64, 64)), 1) == 0
 
 
 def test_similarity_of_constants() -> None:
