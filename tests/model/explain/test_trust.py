@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from model.cli import app
 from model.explain import sanity
+from model.explain import trust as trust_module
 from model.explain.evidence import Subject
 from model.explain.sanity import METHODS, Explained, Method, area, cascade, curves, gap, inside, pixel_game, similarity
-from model.explain.trust import CHECKS, estimate, measure_trust, read_trust, verdicts, write_trust
+from model.explain.trust import CHECKS, NAME, estimate, measure_trust, read_trust, verdicts, write_trust
 from model.schema import MAPS
+from model.train.checkpoint import load_checkpoint
+from model.train.folders import SHIPPED
 
 CHECK = {check.key: check for check in CHECKS}
 
@@ -165,3 +171,47 @@ def test_a_file_of_another_model_or_format_is_not_read(checked, tmp_path: Path) 
     assert read_trust(path, trust["model"]) is None
     path.write_text("{")
     assert read_trust(path, trust["model"]) is None
+
+
+def test_the_command_checks_the_shipped_model_and_says_what_passes(
+    cohort_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On outlines as the shipped network draws them; two quick methods."""
+    monkeypatch.setattr(sanity, "METHODS", tuple(m for m in METHODS if m.key in ("cam", "weighted")))
+    monkeypatch.setattr(sanity, "RANDOM_ORDERS", 1)
+    monkeypatch.setattr(trust_module, "ROUNDS", 50)
+    out = tmp_path / "new" / NAME
+    words = ["trust", "--cohort", str(cohort_folder), "--cases", "2", "--out", str(out), "--device", "cpu"]
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0, ran.output
+    assert [p.name for p in out.parent.iterdir()] == [NAME]  # nothing unfinished is left
+    trust = read_trust(out, load_checkpoint(SHIPPED).identity)
+    assert trust is not None
+    assert (trust["cases"], trust["left_out"]) == (2, 0)
+    told = verdicts(trust)
+    assert list(told) == ["cam", "weighted"]
+    for found in told.values():
+        assert f"{found.label}: {found.sentence}" in ran.output
+    assert {"randomisation", "deletion", "insertion", "stability", "inside", "rank"} == set(trust["methods"]["cam"]["checks"])
+
+
+def test_the_command_says_what_is_wrong_with_a_cohort_without_truth(cohort_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cohort_folder, tmp_path / "c", ignore=shutil.ignore_patterns("truth.csv"))
+    ran = CliRunner().invoke(app, ["trust", "--cohort", str(copy), "--out", str(tmp_path / NAME)])
+    assert ran.exit_code == 1
+    assert "no truth.csv" in ran.output
+    assert not (tmp_path / NAME).exists()
+
+
+def test_the_shipped_figures_are_of_the_shipped_model_every_method_and_the_samples() -> None:
+    trust = read_trust(SHIPPED / NAME, load_checkpoint(SHIPPED).identity)
+    assert trust is not None, "the weights changed: run `llnm trust`"
+    assert list(trust["methods"]) == [m.key for m in METHODS]
+    assert [rule["rule"] for rule in trust["checks"]] == [c.rule for c in CHECKS], "the rules changed: run `llnm trust`"
+    assert trust["cases"] == 40
+    # Deciding again from the stored intervals gives the stored verdicts.
+    for method in trust["methods"].values():
+        for key, found in method["checks"].items():
+            rule = CHECK[key]
+            assert found["low"] <= found["value"] <= found["high"]
+            assert found["passed"] == (found["low"] > rule.threshold if rule.above else found["high"] < rule.threshold)
