@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from model.cohort.discrimination import Estimate
 from model.errors import CaseError
@@ -88,9 +88,10 @@ def _map_ranks(rows: FloatArray) -> float:
 
 def map_ranks(rows: FloatArray) -> FloatArray:
     """(3,) Spearman's ρ over cases, one a map; 0 where either side is constant."""
-    found, true = rows[:, :3], rows[:, 3:]
-    flat = (np.ptp(found, axis=0) == 0) | (np.ptp(true, axis=0) == 0)
-    return np.array([0.0 if flat[m] else float(spearmanr(found[:, m], true[:, m]).statistic) for m in range(3)])
+    ranks = rankdata(rows, axis=0) - (len(rows) + 1) / 2
+    found, true = ranks[:, :3], ranks[:, 3:]
+    scale = np.sqrt((found**2).sum(0) * (true**2).sum(0))
+    return np.divide((found * true).sum(0), scale, out=np.zeros(3), where=scale > 0)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from model.cli import app
@@ -131,6 +132,14 @@ def test_similarity_of_constants() -> None:
     assert similarity(x, -x) == pytest.approx(-1)
     assert similarity(x, 0 * x) == 0
     assert similarity(0 * x, 0 * x) == 1
+
+
+def test_ranks_of_the_maps_are_spearman_s_with_ties_and_zero_where_nothing_varies() -> None:
+    rows = np.random.default_rng(0).integers(0, 5, (12, 6)).astype(float)
+    expected = [spearmanr(rows[:, m], rows[:, m + 3]).statistic for m in range(3)]
+    assert trust_module.map_ranks(rows) == pytest.approx(expected)
+    rows[:, 0] = 1
+    assert trust_module.map_ranks(rows)[0] == 0
 
 
 @pytest.fixture(scope="module")
