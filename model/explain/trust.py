@@ -91,7 +91,7 @@ def map_ranks(rows: FloatArray) -> FloatArray:
     ranks = rankdata(rows, axis=0) - (len(rows) + 1) / 2
     found, true = ranks[:, :3], ranks[:, 3:]
     scale = np.sqrt((found**2).sum(0) * (true**2).sum(0))
-    return np.divide((found * true).sum(0), scale, out=np.zeros(3), where=scale > 0)
+    return np.asarray(np.divide((found * true).sum(0), scale, out=np.zeros(3), where=scale > 0))
 
 
 CHECKS: tuple[Check, ...] = (
