@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import state
+from dashboard.case import trust
 from dashboard.case.maps import MAP_LABELS, map_picture
 from dashboard.figures.case_attention import region_table, shaded_tokens, token_bars, token_table
 from dashboard.figures.case_image import with_regions
@@ -166,6 +167,8 @@ def _row(
     head, button = st.columns([6, 1], vertical_alignment="bottom")
     head.markdown(f"**{title}**")
     head.caption(meaning)
+    with head:
+        trust.verdict_line("rollout" if key == "attention" else key, "Through all layers: ")
     with button:
         parts = [region_table(name, part).assign(kind="region") for name, part in zip(MAPS, regions, strict=True)]
         data_button(pd.concat([table, *parts]), key)

@@ -32,15 +32,20 @@ def label(method: str, name: str) -> str:
     return name if found is None or not found.failed else f"{name} ⚠"
 
 
-def verdict_line(method: str) -> None:
-    """One line beside a method: what it passes, or what it must not be relied on for."""
+def verdict_line(method: str, of: str = "") -> None:
+    """One line beside a method: what it passes, or what it must not be relied on for.
+
+    Parameters
+    ----------
+    of : what was checked, where it is not all that is shown.
+    """
     found = verdict(method)
     if found is None:
         st.caption("Not yet checked for this model: `llnm trust` does it.")
     elif found.failed:
-        st.caption(f":material/warning: **{found.sentence}**")
+        st.caption(f":material/warning: **{of}{found.sentence}**")
     else:
-        st.caption(f":material/verified: {found.sentence}")
+        st.caption(f":material/verified: {of}{found.sentence}")
 
 
 @st.fragment

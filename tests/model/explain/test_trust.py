@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
+from typer.testing import CliRunner
 
+from model.cli import app
 from model.explain import sanity
+from model.explain import trust as trust_module
 from model.explain.evidence import Subject
 from model.explain.sanity import METHODS, Explained, Method, area, cascade, curves, gap, inside, pixel_game, similarity
-from model.explain.trust import CHECKS, estimate, measure_trust, read_trust, verdicts, write_trust
+from model.explain.trust import CHECKS, NAME, estimate, measure_trust, read_trust, verdicts, write_trust
 from model.schema import MAPS
+from model.train.checkpoint import load_checkpoint
+from model.train.folders import SHIPPED
 
 CHECK = {check.key: check for check in CHECKS}
 
@@ -104,6 +111,9 @@ def test_relevance_in_the_nodule_s_middle_lies_in_the_nodule(predictor, measured
     true = {view: found.nodule for view, found in case.segmentations.items()}
     assert inside(values, case, subject, true) > 0
     assert np.isnan(inside(0 * values, case, subject, true))
+    for share in ((1, 1, 1), (5, 1, 0)):  # spread evenly over each map, it lies in the nodule by area alone
+        even = np.ones_like(values) * np.array(share)[:, None, None]
+        assert inside(even, case, subject, true) == pytest.approx(0, abs=1e-6)
 
 
 def test_stability_is_the_change_as_a_share_of_the_norm(predictor, measured) -> None:
@@ -112,9 +122,9 @@ def test_stability_is_the_change_as_a_share_of_the_norm(predictor, measured) -> 
     maps = np.stack([f.maps for f in case.features.values()]).astype(float)
     most = sanity.NOISE * np.sqrt((maps > 0).sum()) / np.linalg.norm(maps)
     picture = Method("p", "p", "pixels", lambda _, c: Explained(np.stack([f.maps for f in c.features.values()]).astype(float)))
-    assert 0.3 * most < sanity.stability(picture, predictor, case, 1) <= most
+    assert 0.3 * most < sanity.stability(picture, predictor, case, picture.explain(predictor, case).values, 1) <= most
     constant = Method("c", "c", "pixels", lambda *_: Explained(np.ones((1, 3, 64, 64))))
-    assert sanity.stability(constant, predictor, case, 1) == 0
+    assert sanity.stability(constant, predictor, case, np.ones((1, 3, 64, 64)), 1) == 0
 
 
 def test_similarity_of_constants() -> None:
@@ -122,6 +132,14 @@ def test_similarity_of_constants() -> None:
     assert similarity(x, -x) == pytest.approx(-1)
     assert similarity(x, 0 * x) == 0
     assert similarity(0 * x, 0 * x) == 1
+
+
+def test_ranks_of_the_maps_are_spearman_s_with_ties_and_zero_where_nothing_varies() -> None:
+    rows = np.random.default_rng(0).integers(0, 5, (12, 6)).astype(float)
+    expected = [spearmanr(rows[:, m], rows[:, m + 3]).statistic for m in range(3)]
+    assert trust_module.map_ranks(rows) == pytest.approx(expected)
+    rows[:, 0] = 1
+    assert trust_module.map_ranks(rows)[0] == 0
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +180,47 @@ def test_a_file_of_another_model_or_format_is_not_read(checked, tmp_path: Path) 
     assert read_trust(path, trust["model"]) is None
     path.write_text("{")
     assert read_trust(path, trust["model"]) is None
+
+
+def test_the_command_checks_the_shipped_model_and_says_what_passes(
+    cohort_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On outlines as the shipped network draws them; two quick methods."""
+    monkeypatch.setattr(sanity, "METHODS", tuple(m for m in METHODS if m.key in ("cam", "weighted")))
+    monkeypatch.setattr(sanity, "RANDOM_ORDERS", 1)
+    monkeypatch.setattr(trust_module, "ROUNDS", 50)
+    out = tmp_path / "new" / NAME
+    words = ["trust", "--cohort", str(cohort_folder), "--cases", "2", "--out", str(out), "--device", "cpu"]
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 0, ran.output
+    assert [p.name for p in out.parent.iterdir()] == [NAME]  # nothing unfinished is left
+    trust = read_trust(out, load_checkpoint(SHIPPED).identity)
+    assert trust is not None
+    assert (trust["cases"], trust["left_out"]) == (2, 0)
+    told = verdicts(trust)
+    assert list(told) == ["cam", "weighted"]
+    for found in told.values():
+        assert f"{found.label}: {found.sentence}" in ran.output
+    assert {"randomisation", "deletion", "insertion", "stability", "inside", "rank"} == set(trust["methods"]["cam"]["checks"])
+
+
+def test_the_command_says_what_is_wrong_with_a_cohort_without_truth(cohort_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(cohort_folder, tmp_path / "c", ignore=shutil.ignore_patterns("truth.csv"))
+    ran = CliRunner().invoke(app, ["trust", "--cohort", str(copy), "--out", str(tmp_path / NAME)])
+    assert ran.exit_code == 1
+    assert "no truth.csv" in ran.output
+    assert not (tmp_path / NAME).exists()
+
+
+def test_the_shipped_figures_are_of_the_shipped_model_every_method_and_the_samples() -> None:
+    trust = read_trust(SHIPPED / NAME, load_checkpoint(SHIPPED).identity)
+    assert trust is not None, "the weights changed: run `llnm trust`"
+    assert list(trust["methods"]) == [m.key for m in METHODS]
+    assert [rule["rule"] for rule in trust["checks"]] == [c.rule for c in CHECKS], "the rules changed: run `llnm trust`"
+    assert trust["cases"] == 40
+    # Deciding again from the stored intervals gives the stored verdicts.
+    for method in trust["methods"].values():
+        for key, found in method["checks"].items():
+            rule = CHECK[key]
+            assert found["low"] <= found["value"] <= found["high"]
+            assert found["passed"] == (found["low"] > rule.threshold if rule.above else found["high"] < rule.threshold)
