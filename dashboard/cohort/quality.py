@@ -189,6 +189,7 @@ def _benefit(scores: ScoredCases) -> None:
             f"{percent(benefit.threshold[middle])}: {per * benefit.called[middle]:.0f} called, {per * benefit.hits[middle]:.0f} "
             f"with LLNM (n = {benefit.cases:,}).",
             key="impact",
+            data=draw.benefit_table(benefit),
         )
 
 
@@ -223,7 +224,8 @@ def _subgroups(key: str, scores: ScoredCases, part: pd.DataFrame, cutoff: float)
     )
     state.write(by=None if by == DIVISIONS[0] else by)
     groups = division(part, by)
-    label = _division_label(by).lower() if by != "tirads" else "TI-RADS"
+    label = _division_label(by)
+    label = label if label[:2].isupper() else label[0].lower() + label[1:]
     if groups is None:
         missing(f"Subgroups by {label}", "the table has no such column.")
         return
@@ -247,8 +249,8 @@ def _subgroups(key: str, scores: ScoredCases, part: pd.DataFrame, cutoff: float)
     if apart:
         figure(
             draw.gap_dots(apart),
-            f"Gaps at the cut-off {percent(cutoff)}: each group minus the largest, {reference}, with 95 % intervals (red: without 0; not "
-            "adjusted for testing several groups). Calibration: above 0, more LLNM than predicted compared with it.",
+            f"At the cut-off {percent(cutoff)}: each group minus the largest, {reference}, with 95 % intervals (red: without 0; "
+            "not adjusted for testing several groups). Calibration: above 0, more LLNM than predicted compared with it.",
             key="gaps",
             data=draw.gaps_table(apart),
         )
@@ -256,7 +258,10 @@ def _subgroups(key: str, scores: ScoredCases, part: pd.DataFrame, cutoff: float)
 
 @st.cache_data(max_entries=64, show_spinner="Comparing the groups …")
 def _grouped(
-    key: str, codes: str, _scores: ScoredCases, _groups: pd.Series  # noqa: ARG001
+    key: str,  # noqa: ARG001
+    codes: str,  # noqa: ARG001
+    _scores: ScoredCases,
+    _groups: pd.Series,
 ) -> tuple[tuple[Subgroup, ...], Heterogeneity | None]:
     found = by_group(_scores, _groups)
     try:
@@ -267,7 +272,12 @@ def _grouped(
 
 @st.cache_data(max_entries=64, show_spinner="Comparing the groups …")
 def _gaps(
-    key: str, codes: str, reference: str, cutoff: float, _scores: ScoredCases, _groups: pd.Series  # noqa: ARG001
+    key: str,  # noqa: ARG001
+    codes: str,  # noqa: ARG001
+    reference: str,
+    cutoff: float,
+    _scores: ScoredCases,
+    _groups: pd.Series,
 ) -> tuple[Gap, ...]:
     return gaps(_scores, _groups, reference=reference, cutoff=cutoff)
 

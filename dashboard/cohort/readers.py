@@ -49,6 +49,7 @@ def section(part: pd.DataFrame) -> None:  # noqa: ARG001
             problem(error)
     if points and not tables:
         _plane(points, None, "readers")
+        _groups(points)
         missing("Curve of the model", "load the table of the cases that these doctors read as well.")
 
 
@@ -78,6 +79,10 @@ def _plane(points: Sequence[ReaderPoint], cases: ReaderCases | None, key: str) -
         draw.plane(points, **curves), said + lines + below, key=f"readers-plane-{key}",
         data=draw.plane_table(points) if points else quality.roc_table(next(iter(curves.values()))[0]),
     )  # fmt: skip
+
+
+def _groups(points: Sequence[ReaderPoint]) -> None:
+    """Means of the readers."""
     if points:
         st.dataframe(_means(tuple(points)), hide_index=True)
         st.caption(
@@ -117,6 +122,7 @@ def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str) -> None:
             + ", by outcome: density, box (median and quartiles) and the single cases.",
             key=f"readers-raincloud-{key}", data=draw.cases_table(cases),
         )  # fmt: skip
+    _groups([*cases.points, *points])
     if cases.model is None:
         missing("Comparison with the model", "the reader table has no column model.")
         return

@@ -36,7 +36,9 @@ def told(value: Rate | Estimate | None, digits: int = 3) -> str:
     """A figure with its interval as text; "too few" where it cannot be computed."""
     if value is None or np.isnan(value.value):
         return "too few"
-    return f"{value.value:.{digits}f} ({value.low:.{digits}f}–{value.high:.{digits}f})"
+    middle = "–" if value.low >= 0 else " to "
+    text = f"{value.value:.{digits}f} ({value.low:.{digits}f}{middle}{value.high:.{digits}f})"
+    return text.replace("-", "−")
 
 
 def rates_table(point: OperatingPoint) -> pd.DataFrame:
@@ -183,7 +185,7 @@ def forest(groups: Sequence[Subgroup], spread: Heterogeneity | None) -> go.Figur
 
     Groups without an AUROC keep their row, with the reason.
     """
-    names = [f"{g.name}<br><sub>{g.positives:,} of {g.cases:,}</sub>" for g in groups]
+    names = [f"{g.name}<br><span style='font-size:11px'>{g.positives:,} of {g.cases:,}</span>" for g in groups]
     shown = [(name, g, g.auroc) for name, g in zip(names, groups, strict=True) if g.auroc is not None]
     largest = max((g.cases for g in groups), default=1)
     figure = go.Figure()
@@ -236,18 +238,19 @@ def groups_table(groups: Sequence[Subgroup]) -> pd.DataFrame:
 
 def gap_dots(gaps: Sequence[Gap]) -> go.Figure:
     """Each group minus the reference as a dot with its interval, a panel a figure; 0 is no gap."""
+    panel, between = 26 * len(gaps) + 14, 66  # pixels
+    inside = len(GAPS) * panel + (len(GAPS) - 1) * between
     figure = make_subplots(
-        rows=len(GAPS), cols=1, subplot_titles=list(GAPS.values()), vertical_spacing=0.55 / (4 + 2 * len(gaps))
+        rows=len(GAPS), cols=1, subplot_titles=list(GAPS.values()), vertical_spacing=between / inside
     )
     order = [g.group for g in gaps]
     for row, name in enumerate(GAPS, start=1):
         found = [(g.group, getattr(g, name)) for g in gaps if getattr(g, name) is not None]
-        figure.add_vline(x=0, line={"color": REFERENCE, "width": 1.2, "dash": "dot"}, row=row, col=1)
         figure.add_scatter(
             x=[e.value for _, e in found], y=[group for group, _ in found], mode="markers",
             marker={"size": 9, "color": [MARKED if e.low > 0 or e.high < 0 else OBSERVED for _, e in found]},
             error_x={"type": "data", "symmetric": False, "array": [e.high - e.value for _, e in found],
-                     "arrayminus": [e.value - e.low for _, e in found], "thickness": 1.5, "width": 4},
+                     "arrayminus": [e.value - e.low for _, e in found], "thickness": 1.5, "width": 4, "color": OBSERVED},
             customdata=[[e.low, e.high] for _, e in found],
             hovertemplate="%{y}: %{x:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f})<extra></extra>", row=row, col=1,
         )  # fmt: skip
@@ -256,11 +259,14 @@ def gap_dots(gaps: Sequence[Gap]) -> go.Figure:
             x=[0] * len(few), y=few, mode="text", text=["  too few"] * len(few), textposition="middle right",
             textfont={"color": REFERENCE, "size": 12}, hoverinfo="skip", row=row, col=1,
         )  # fmt: skip
+        figure.add_vline(
+            x=0, line={"color": REFERENCE, "width": 1.2, "dash": "dot"}, row=row, col=1
+        )  # after the dots: an empty panel takes no line
         ends = [abs(v) for _, e in found for v in (e.low, e.high)]
         half = 1.1 * max(ends, default=0.1)
         figure.update_xaxes(range=[-half, half], tickformat="+.2~f", nticks=6, fixedrange=True, row=row, col=1)
-    styled(figure, height=120 + len(GAPS) * (60 + 26 * len(gaps)))
-    figure.update_layout(margin={"t": 32})
+    styled(figure, height=inside + 32 + 36)
+    figure.update_layout(margin={"t": 32, "b": 36})
     figure.update_yaxes(
         categoryorder="array", categoryarray=order[::-1], range=[-0.6, len(order) - 0.4], fixedrange=True
     )
@@ -287,19 +293,18 @@ def confusion(counts: IntArray, names: Sequence[str]) -> go.Figure:
     share = counts / np.maximum(of, 1)
     figure = go.Figure(
         go.Heatmap(
-            z=share, x=list(names), y=list(names), colorscale=[[0, "rgba(31,111,139,0.04)"], [1, OBSERVED]], zmin=0, zmax=1,
+            z=share, x=list(names), y=list(names), colorscale=[[0, "#eaf2f5"], [1, OBSERVED]], zmin=0, zmax=1,
             showscale=False, xgap=3, ygap=3, hovertemplate="true %{y}, called %{x}: %{z:.0%}<extra></extra>",
         )
     )  # fmt: skip
     for i, true in enumerate(names):
         for j, called in enumerate(names):
-            light = {"color": "white"} if share[i, j] > 0.55 else {}
             figure.add_annotation(
                 x=called,
                 y=true,
                 text=f"<b>{counts[i, j]:,}</b><br>{share[i, j]:.0%}",
                 showarrow=False,
-                font={"size": 14} | light,
+                font={"size": 14, "color": "white" if share[i, j] > 0.6 else "#12303b"},
             )
     styled(figure, height=340)
     figure.update_xaxes(title="most probable stage", showgrid=False, fixedrange=True)

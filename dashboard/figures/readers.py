@@ -39,22 +39,14 @@ def plane(
             showlegend=False,
         )
     )
-    for name, given, colour in (("model", model, OBSERVED), ("doctors, mean score", doctors, PREDICTED)):
+    curves = (("model", model, OBSERVED), ("doctors, mean score", doctors, PREDICTED))
+    for name, given, colour in curves:
         if given is None:
             continue
-        curve, point = given
+        curve = given[0]
         figure.add_scatter(
             x=curve.false_positive_rate, y=curve.sensitivity, mode="lines", line={"color": colour, "width": 3}, name=name,
             legendgroup=name, hovertemplate=f"sensitivity %{{y:.0%}}, false positives %{{x:.0%}}<extra>{name}</extra>",
-        )  # fmt: skip
-        s, t = point.sensitivity, point.specificity
-        figure.add_scatter(
-            x=[1 - t.value], y=[s.value], mode="markers", marker={"size": 11, "color": colour, "symbol": "diamond"},
-            error_x={"type": "data", "symmetric": False, "array": [t.value - t.low], "arrayminus": [t.high - t.value],
-                     "thickness": 1.5, "width": 4},
-            error_y={"type": "data", "symmetric": False, "array": [s.high - s.value], "arrayminus": [s.value - s.low],
-                     "thickness": 1.5, "width": 4},
-            showlegend=False, legendgroup=name, hovertemplate=f"{name} at {point.cutoff:.0%}<extra></extra>",
         )  # fmt: skip
     groups = list(dict.fromkeys(p.group for p in points))
     for group, colour in zip(groups, [MARKED] if len(groups) == 1 else SUBGROUPS[1:] * len(groups), strict=False):
@@ -71,6 +63,19 @@ def plane(
             marker={"size": 17, "color": colour, "symbol": "cross", "line": {"color": "white", "width": 1.5}},
             name=f"mean of {name}", showlegend=False, legendgroup=f"group {group}",
             hovertemplate=f"mean of {name}: sensitivity %{{y:.0%}}, false positives %{{x:.0%}}<extra></extra>",
+        )  # fmt: skip
+    for name, given, colour in curves:  # last, so that no reader lies over them
+        if given is None:
+            continue
+        point = given[1]
+        s, t = point.sensitivity, point.specificity
+        figure.add_scatter(
+            x=[1 - t.value], y=[s.value], mode="markers", marker={"size": 11, "color": colour, "symbol": "diamond"},
+            error_x={"type": "data", "symmetric": False, "array": [t.value - t.low], "arrayminus": [t.high - t.value],
+                     "thickness": 1.5, "width": 4},
+            error_y={"type": "data", "symmetric": False, "array": [s.high - s.value], "arrayminus": [s.value - s.low],
+                     "thickness": 1.5, "width": 4},
+            showlegend=False, legendgroup=name, hovertemplate=f"{name} at {point.cutoff:.0%}<extra></extra>",
         )  # fmt: skip
     styled(figure, height=460, legend=True)
     figure.update_xaxes(
