@@ -28,12 +28,7 @@ _TAKEN: dict[Axis, float] = {"left–right": 1.0, "front–back": -1.0, "height"
 
 
 def atlas_figure(
-    atlas: Atlas,
-    *,
-    axis: Axis | None = None,
-    position: float = 0.0,
-    mark: FloatArray | None = None,
-    mark_name: str = "",
+    atlas: Atlas, *, axis: Axis | None = None, position: float = 0.0, mark: FloatArray | None = None, mark_name: str = ""
 ) -> go.Figure:
     """The thyroid from the front, turnable; grey where fewer than `MIN_SUPPORT` cases support a risk.
 
@@ -122,11 +117,7 @@ def _section(figure: go.Figure, atlas: Atlas, axis: Axis, position: float) -> No
 
 def _words(figure: go.Figure) -> None:
     """Which side is which, however the gland is turned."""
-    places = {
-        "patient's right": (-31, 4, -HALF_HEIGHT - 3),
-        "patient's left": (31, 4, -HALF_HEIGHT - 3),
-        "head": (0, 10, 33),
-    }
+    places = {"patient's right": (-31, 4, -HALF_HEIGHT - 3), "patient's left": (31, 4, -HALF_HEIGHT - 3), "head": (0, 10, 33)}
     x, y, z = zip(*places.values(), strict=True)
     figure.add_scatter3d(
         x=x, y=y, z=z, mode="text", text=list(places), textfont={"size": 13, "color": "#7d868b"}, hoverinfo="skip", name="sides"

@@ -53,9 +53,7 @@ def token_bars(table: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     figure.add_vline(x=1 / len(table), line={"color": MUTED, "width": 2, "dash": "dot"})
     styled(figure, height=60 + 22 * len(top))
-    figure.update_xaxes(
-        title="share of attention (dotted: even)", tickformat=".1%", fixedrange=True, rangemode="tozero"
-    )
+    figure.update_xaxes(title="share of attention (dotted: even)", tickformat=".1%", fixedrange=True, rangemode="tozero")
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, type="category")
     return figure
 
@@ -81,9 +79,7 @@ def shaded_tokens(
     for token, ((line, start, end), share) in enumerate(zip(places, level, strict=True)):
         ground = {"type": "rect", "x0": start - 0.5, "x1": end + 0.2, "y0": line - 0.44, "y1": line + 0.44}
         if share > 0.02:
-            figure.add_shape(
-                **ground, line={"width": 0}, fillcolor=OBSERVED, opacity=0.85 * float(share), layer="below"
-            )
+            figure.add_shape(**ground, line={"width": 0}, fillcolor=OBSERVED, opacity=0.85 * float(share), layer="below")
         if token == chosen:
             figure.add_shape(**ground, name="chosen", line={"color": MARKED, "width": 2})
     for name, dark in (("Words", False), ("Words on dark", True)):  # the others have the theme's own colour

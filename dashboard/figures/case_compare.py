@@ -30,9 +30,7 @@ def pair_table(a: ShapleyResult, b: ShapleyResult, *, scale: str = "logit") -> p
         }
     )  # fmt: skip
     table = table[table["given_A"] | table["given_B"]]
-    return table.reindex(table["difference"].abs().sort_values(ascending=False, kind="stable").index).reset_index(
-        drop=True
-    )
+    return table.reindex(table["difference"].abs().sort_values(ascending=False, kind="stable").index).reset_index(drop=True)
 
 
 def pair_dumbbells(table: pd.DataFrame, *, scale: str = "logit") -> go.Figure:
@@ -58,24 +56,10 @@ def pair_dumbbells(table: pd.DataFrame, *, scale: str = "logit") -> go.Figure:
         )  # fmt: skip
     for group, difference in zip(table["group"], table["difference"], strict=True):
         figure.add_annotation(
-            x=1,
-            xref="paper",
-            y=group,
-            text=f"{factor * difference:+.{digits}f}{short}",
-            showarrow=False,
-            xanchor="left",
-            xshift=6,
+            x=1, xref="paper", y=group, text=f"{factor * difference:+.{digits}f}{short}", showarrow=False, xanchor="left", xshift=6
         )
     figure.add_annotation(
-        x=1,
-        xref="paper",
-        y=1,
-        yref="paper",
-        text="<b>B − A</b>",
-        showarrow=False,
-        xanchor="left",
-        yanchor="bottom",
-        xshift=6,
+        x=1, xref="paper", y=1, yref="paper", text="<b>B − A</b>", showarrow=False, xanchor="left", yanchor="bottom", xshift=6
     )
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
     styled(figure, height=100 + 30 * len(table), legend=True)

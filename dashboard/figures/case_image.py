@@ -261,11 +261,7 @@ def _capsule_line(figure: go.Figure, capsule: CapsuleDistance, window: Box) -> N
     along, r_low, r_high, c_low, c_high = abs(r1 - r0) > abs(c1 - c0), *window
     place: dict[str, object] = {"xanchor": "center", "yshift": 16 if r1 < r0 else -16}
     if not along or not r_low + 0.12 * (r_high - r_low) < r1 < r_high - 0.12 * (r_high - r_low):
-        right = (
-            c1 > c0
-            if c_low + 0.3 * (c_high - c_low) < c1 < c_high - 0.3 * (c_high - c_low)
-            else c1 < (c_low + c_high) / 2
-        )
+        right = c1 > c0 if c_low + 0.3 * (c_high - c_low) < c1 < c_high - 0.3 * (c_high - c_low) else c1 < (c_low + c_high) / 2
         place = {"xanchor": "left" if right else "right", "xshift": 8 if right else -8}
     figure.add_annotation(
         x=c1, y=r1, text=distance_label(capsule), showarrow=False, font={"color": "#ffffff", "size": 14},

@@ -22,7 +22,9 @@ def risk_bar(probability: float, interval: Interval) -> go.Figure:
         type="rect", x0=interval.low, x1=interval.high, y0=-0.5, y1=0.5, line={"color": "#ffffff", "width": 2},
         fillcolor="rgba(255,255,255,0.30)",
     )  # fmt: skip
-    figure.add_shape(type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": MARKED, "width": 4})
+    figure.add_shape(
+        type="line", x0=probability, x1=probability, y0=-0.75, y1=0.75, line={"color": MARKED, "width": 4}
+    )
     styled(figure, height=92)
     figure.update_xaxes(
         range=[0, 1], tickvals=[0, 0.25, 0.5, 0.75, 1], tickformat=".0%", fixedrange=True, showgrid=False
@@ -97,9 +99,7 @@ def truth_bars(table: pd.DataFrame) -> go.Figure:
     low, high = min(0.0, table["logit"].min()), max(0.0, table["logit"].max())
     pad = 0.15 * (high - low or 1)
     figure.update_xaxes(
-        title="true contribution to the logit of LLNM",
-        fixedrange=True,
-        range=[low - (pad if low < 0 else 0), high + pad],
+        title="true contribution to the logit of LLNM", fixedrange=True, range=[low - (pad if low < 0 else 0), high + pad]
     )
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
     return figure

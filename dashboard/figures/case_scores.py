@@ -37,9 +37,7 @@ def score_table(scores: FeatureScores, shapley: ShapleyResult) -> pd.DataFrame:
     value = dict(zip(label, shapley.values.tolist(), strict=True))
     rows: list[tuple[str, str, float | None, float | None]] = []
     for branch, together in zip(scores.branches, scores.branch_scores, strict=True):
-        parts = [
-            (branch.label, label[n], scores.of(n), None if scores.of(n) is None else value[n]) for n in branch.groups
-        ]
+        parts = [(branch.label, label[n], scores.of(n), None if scores.of(n) is None else value[n]) for n in branch.groups]
         if len(parts) > 1:
             total = None if together is None else sum(value[n] for n in branch.groups)
             rows.append((branch.label, f"{branch.label}, together", together, total))
@@ -106,9 +104,7 @@ def sankey(scores: FeatureScores, shapley: ShapleyResult) -> go.Figure:
 def score_bars(table: pd.DataFrame, scores: FeatureScores) -> go.Figure:
     """Each score as a bar from what the model says knowing nothing (dotted); red: the prediction, knowing all."""
     known = table[table["score"].notna()]
-    names = [
-        f"<b>{f}</b>" if f == f"{b}, together" else f for b, f in zip(known["branch"], known["feature"], strict=True)
-    ]
+    names = [f"<b>{f}</b>" if f == f"{b}, together" else f for b, f in zip(known["branch"], known["feature"], strict=True)]
     figure = go.Figure(
         go.Bar(
             x=known["score"] - scores.base, base=scores.base, y=names, orientation="h",
@@ -175,9 +171,7 @@ def word_bars(table: pd.DataFrame) -> go.Figure:
     figure.add_vline(x=0, line={"color": MUTED, "width": 1}, row=1, col=1)
     styled(figure, height=64 + 24 * len(top))
     figure.update_xaxes(title="logit", nticks=4, fixedrange=True, row=1, col=1)
-    figure.update_xaxes(
-        title="attention", tickformat=".1%", nticks=3, rangemode="tozero", fixedrange=True, row=1, col=2
-    )
+    figure.update_xaxes(title="attention", tickformat=".1%", nticks=3, rangemode="tozero", fixedrange=True, row=1, col=2)
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, type="category", row=1, col=1)
     figure.update_yaxes(showgrid=False, fixedrange=True, showticklabels=False, row=1, col=2)
     return figure

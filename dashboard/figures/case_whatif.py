@@ -56,8 +56,6 @@ def individual_curve(curve: DistanceCurve, cohort: RiskCurve | None, threshold: 
     figure.add_hline(y=threshold, line={"color": MUTED, "width": 1.5, "dash": "dash"})
     styled(figure, height=330, legend=True)
     figure.update_layout(margin={"t": 48})
-    figure.update_xaxes(
-        title="capsule distance (mm)" if curve.unit else "capsule distance (% of gland depth)", fixedrange=True
-    )
+    figure.update_xaxes(title="capsule distance (mm)" if curve.unit else "capsule distance (% of gland depth)", fixedrange=True)
     figure.update_yaxes(title="probability of LLNM", tickformat=".0%", range=[0, 1.03], fixedrange=True)
     return figure
