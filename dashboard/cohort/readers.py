@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dashboard.figures import quality
+from dashboard.figures import readers as draw
 from dashboard.parts import asked, figure, missing, problem
-from model.cohort.discrimination import operating_point, roc_curve
-from model.cohort.readers import ReaderCases, ReaderPoint, compare, group_means, read_readers
+from model.cohort.discrimination import Estimate, OperatingPoint, RocCurve, operating_point, roc_curve
+from model.cohort.readers import ReaderCases, ReaderPoint, below_curve, compare, group_means, read_readers
 from model.cohort.scores import ScoredCases, read_table
 from model.errors import StatisticsError
 
@@ -27,15 +30,27 @@ def section(part: pd.DataFrame) -> None:  # noqa: ARG001
         "One row a case: label (0/1), model (probability, if there is one), and one column a reader (0/1 or a score from 0 "
         "to 1) or doctor_mean. Or one row a reader: sensitivity, and specificity or false_positive_rate; group if there are any."
     )
+    tables: list[tuple[str, ReaderCases]] = []
+    points: list[ReaderPoint] = []
     for file in files:
         try:
             found = read_readers(_read(file.name, file.getvalue()))
-            if isinstance(found, ReaderCases):
-                _cases(found, file.file_id)
-            else:
-                _points(found)
         except StatisticsError as error:
             problem(error)
+            continue
+        if isinstance(found, ReaderCases):
+            tables.append((file.file_id, found))
+        else:
+            points += found
+    for key, cases in tables:
+        try:
+            _cases(cases, points, key)
+        except StatisticsError as error:
+            problem(error)
+    if points and not tables:
+        _plane(points, None, "readers")
+        _groups(points)
+        missing("Curve of the model", "load the table of the cases that these doctors read as well.")
 
 
 @st.cache_data(show_spinner="Reading the table …", max_entries=4)
@@ -46,40 +61,99 @@ def _read(name: str, data: bytes) -> pd.DataFrame:
         return read_table(file.name)
 
 
-def _points(points: tuple[ReaderPoint, ...]) -> None:
-    st.dataframe(group_means(points).round(3), hide_index=True)
-    st.caption(
-        "Means over readers with 95 % intervals (Student's t). Balanced accuracy: mean of sensitivity and specificity."
-    )
+def _plane(points: Sequence[ReaderPoint], cases: ReaderCases | None, key: str) -> None:
+    """Readers in the ROC plane over the curves of the cases, and the means in words."""
+    curves: dict[str, tuple[RocCurve, OperatingPoint]] = {}
+    if cases is not None:
+        scored = {"doctors": cases.doctors}
+        if cases.model is not None:
+            scored["model"] = ScoredCases(cases.model, cases.doctors.label)
+        curves = {name: (roc_curve(s), operating_point(s)) for name, s in scored.items()}
+    below = ""
+    if points and "model" in curves:
+        n = below_curve(tuple(points), curves["model"][0])
+        below = f" {n} of {len(points)} readers lie below the model's curve: at their false positive rate it is more sensitive."
+    said = "Dots: single readers; cross: mean of a group. " if points else ""
+    lines = "Lines: ROC curves; diamonds: at 0.5, with 95 % Wilson intervals." if curves else ""
+    figure(
+        draw.plane(points, **curves), said + lines + below, key=f"readers-plane-{key}",
+        data=draw.plane_table(points) if points else quality.roc_table(next(iter(curves.values()))[0]),
+    )  # fmt: skip
 
 
-def _cases(cases: ReaderCases, key: str) -> None:
-    if cases.points:
-        _points(cases.points)
+def _groups(points: Sequence[ReaderPoint]) -> None:
+    """Means of the readers."""
+    if points:
+        st.dataframe(_means(tuple(points)), hide_index=True)
+        st.caption(
+            "Means over readers with 95 % intervals (Student's t). Balanced accuracy: mean of sensitivity and specificity."
+        )
+
+
+def _means(points: tuple[ReaderPoint, ...]) -> pd.DataFrame:
+    """Means by group in words."""
+    table = group_means(points)
+
+    def told(name: str) -> list[str]:
+        columns = table[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
+        return [f"{v:.3f}" + ("" if np.isnan(low) else f" ({low:.3f}–{high:.3f})") for v, low, high in columns]
+
+    return pd.DataFrame(
+        {
+            "Group": table["group"], "Readers": table["readers"], "Sensitivity": told("sensitivity"),
+            "Specificity": told("specificity"), "Balanced accuracy": told("balanced_accuracy"),
+        }
+    )  # fmt: skip
+
+
+def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str) -> None:
+    n, ill = len(cases.doctors), cases.doctors.positives
+    if not 0 < ill < n:
+        missing("Comparison", f"{ill} of {n} cases have LLNM; both outcomes are needed.")
+        return
+    st.markdown(f"**{n:,} cases that doctors read**, {ill:,} with LLNM")
+    left, right = st.columns(2)
+    with left:
+        _plane([*cases.points, *points], cases, key)
+    with right:
+        figure(
+            draw.raincloud(cases),
+            "Every case's score by the doctors (mean over readers)" + (" and the model" if cases.model is not None else "")
+            + ", by outcome: density, box (median and quartiles) and the single cases.",
+            key=f"readers-raincloud-{key}", data=draw.cases_table(cases),
+        )  # fmt: skip
+    _groups([*cases.points, *points])
     if cases.model is None:
         missing("Comparison with the model", "the reader table has no column model.")
         return
     found = compare(cases.doctors, cases.model)
-    scored = ScoredCases(cases.model, cases.doctors.label)
-    for name, point, area in (
+    rows = []
+    for who, point, area in (
         ("Model", found.model, found.model_auroc),
-        ("Doctors, mean", found.doctors, found.doctors_auroc),
+        ("Doctors, mean score", found.doctors, found.doctors_auroc),
     ):
-        st.markdown(
-            f"**{name}**: AUROC {area.value:.3f} (95 % {area.low:.3f}–{area.high:.3f}); at 0.5 accuracy {point.accuracy.value:.3f} "
-            f"({point.accuracy.numerator} of {point.accuracy.denominator}), sensitivity {point.sensitivity.value:.3f} "
-            f"({point.sensitivity.numerator} of {point.sensitivity.denominator}), specificity {point.specificity.value:.3f} "
-            f"({point.specificity.numerator} of {point.specificity.denominator})."
+        rates = {"Accuracy": point.accuracy, "Sensitivity": point.sensitivity, "Specificity": point.specificity}
+        rows.append(
+            {"": who, "AUROC (95 % DeLong)": quality.told(area)}
+            | {
+                f"{name} at 0.5 (95 % Wilson)": f"{quality.told(r)}, {r.numerator} of {r.denominator}"
+                for name, r in rates.items()
+            }
         )
+    st.dataframe(pd.DataFrame(rows), hide_index=True)
     gap, accuracy = found.auroc_difference, found.accuracy_difference
     st.markdown(
-        f"Model − doctors: AUROC {gap.value:+.3f} (95 % {gap.low:+.3f} to {gap.high:+.3f}, paired DeLong "
-        f"p = {found.auroc_p:.2g}); accuracy {accuracy.value:+.3f} (95 % {accuracy.low:+.3f} to {accuracy.high:+.3f}, "
-        f"exact McNemar p = {found.mcnemar_p:.2g}; "
-        f"only the model right in {found.only_model_right}, only the doctors in {found.only_doctors_right})."
+        f"On the same {n:,} cases the model's AUROC {_more(gap)} the doctors' (difference {gap.value:+.3f}, 95 % {gap.low:+.3f} to "
+        f"{gap.high:+.3f}; paired DeLong test, {_p(found.auroc_p)}), and its accuracy at 0.5 {_more(accuracy)} theirs (difference "
+        f"{accuracy.value:+.3f}, 95 % {accuracy.low:+.3f} to {accuracy.high:+.3f}; exact McNemar test, {_p(found.mcnemar_p)}: only "
+        f"the model was right in {found.only_model_right}, only the doctors in {found.only_doctors_right})."
     )
-    figure(
-        quality.roc(roc_curve(scored), operating_point(scored)),
-        "ROC curve of the model on these cases.",
-        key=f"readers-roc-{key}",
-    )
+
+
+def _more(difference: Estimate) -> str:
+    """Whether a difference is one, in words."""
+    return "is higher than" if difference.low > 0 else "is lower than" if difference.high < 0 else "cannot be told from"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -6,7 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources
+from dashboard.figures.quality import told
 from dashboard.parts import asked, missing, problem
+from model.cohort.discrimination import Estimate
 from model.cohort.regression import VARIABLES, as_table, odds_ratios
 from model.cohort.table_one import table_one, to_latex
 from model.errors import StatisticsError
@@ -35,7 +37,11 @@ def section(part: pd.DataFrame) -> None:
         )
         splits = [s for s in ("llnm", "centre", "sex", "histology") if s in part]
         by = st.selectbox(
-            "Table 1 by", splits, key="table-one-by", format_func=lambda v: "outcome" if v == "llnm" else FIELD[v].label
+            "Table 1 by",
+            splits,
+            key="table-one-by",
+            width=320,
+            format_func=lambda v: "Outcome" if v == "llnm" else FIELD[v].label,
         )
         try:
             with st.spinner("Describing the cases …"):
@@ -62,21 +68,45 @@ def section(part: pd.DataFrame) -> None:
         except StatisticsError as error:
             problem(error)
     if ABLATION.exists():
+        measured = pd.read_csv(ABLATION)
         _table(
-            pd.read_csv(ABLATION).round(3),
+            _in_words(measured),
             "Ablation of the shipped model on synthetic external cases, whatever the filters: inputs hidden at prediction, no new "
             "training; 95 % DeLong intervals, paired DeLong p unadjusted. "
             "Published: networks trained without the input, real patients.",
             "ablation",
+            measured,
         )
 
 
-def _table(table: pd.DataFrame, caption: str, key: str) -> None:
-    """A table with its caption and two downloads."""
-    st.dataframe(table, hide_index=True)
+def _in_words(ablation: pd.DataFrame) -> pd.DataFrame:
+    """The ablation table with figures and intervals in one cell each."""
+    rows = []
+    for r in ablation.itertuples():
+        first = r.difference == 0 and r.p == 1
+        rows.append(
+            {
+                "Model": str(r.variant), "LLNM / cases": f"{r.positives:,} / {r.cases:,}",
+                "AUROC (95 %)": told(Estimate(r.auroc, r.low, r.high)),
+                "Difference (95 %)": "–" if first else told(Estimate(r.difference, r.difference_low, r.difference_high)),
+                "p": "–" if first else "<0.001" if r.p < 0.001 else f"{r.p:.3f}",
+                "Published AUROC": "–" if pd.isna(r.published) else f"{r.published:.3f}",
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _table(table: pd.DataFrame, caption: str, key: str, data: pd.DataFrame | None = None) -> None:
+    """A table with its caption and two downloads; `data` is what goes into the CSV where it is not the table itself."""
+    names = {c: st.column_config.Column(width=290) for c in ("variable",) if c in table and "level" in table}
+    st.dataframe(table, hide_index=True, height="content", column_config=names)
     st.caption(caption)
-    left, right, _ = st.columns([1, 1, 4])
-    left.download_button("CSV", table.to_csv(index=False), f"{key}.csv", "text/csv", key=f"{key}-csv", type="tertiary")
-    right.download_button(
-        "LaTeX", to_latex(table, caption), f"{key}.tex", "text/plain", key=f"{key}-tex", type="tertiary"
-    )
+    with st.container(horizontal=True):
+        st.download_button(
+            "CSV", (table if data is None else data).to_csv(index=False), f"{key}.csv", "text/csv", key=f"{key}-csv",
+            type="tertiary", icon=":material/download:",
+        )  # fmt: skip
+        st.download_button(
+            "LaTeX", to_latex(table, caption), f"{key}.tex", "text/plain", key=f"{key}-tex", type="tertiary",
+            icon=":material/download:",
+        )  # fmt: skip

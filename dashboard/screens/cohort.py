@@ -82,7 +82,7 @@ def _usable(table: pd.DataFrame) -> pd.DataFrame:
     scores = ScoredCases.from_frame(table)
     result = pd.DataFrame({"probability": scores.probability, "llnm": scores.label})
     for name in table.columns:
-        if name in PLACE_COLUMNS:
+        if name in (*PLACE_COLUMNS, *quality.STAGE_COLUMNS):
             result[str(name)] = pd.to_numeric(table[name], errors="coerce").where(lambda v: v.between(0, 1)).to_numpy()
         spec = FIELD.get(str(name))
         if spec is None or name in (*LABEL_NAMES, *PROBABILITY_NAMES) or spec.name == "report_text":

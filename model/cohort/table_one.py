@@ -73,15 +73,24 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
 
 def to_latex(table: pd.DataFrame, caption: str) -> str:
     """A LaTeX table (package booktabs) with every cell, column name and the caption escaped."""
-    named = table.rename(columns=str).astype(str)
-    return str(named.to_latex(index=False, escape=True, caption=_escaped(caption), na_rep="–"))
+    named = (
+        table.rename(columns=lambda c: escaped(str(c)))
+        .astype(object)
+        .map(lambda v: "–" if pd.isna(v) else escaped(str(v)))
+    )
+    return str(named.to_latex(index=False, escape=False, caption=escaped(caption)))
 
 
-def _escaped(text: str) -> str:
-    """Text safe for LaTeX, by the rules of pandas' own tables."""
-    from pandas.io.formats.style_render import _escape_latex  # type: ignore[attr-defined]
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+       ">": r"\textgreater{}", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "×": r"$\times$", "²": "$^2$", "\n": " "}
+)  # fmt: skip
 
-    return str(_escape_latex(text))
+
+def escaped(text: str) -> str:
+    """Text that LaTeX prints as it stands: its own signs escaped, and the mathematical ones of our tables spelled out."""
+    return text.translate(_LATEX)
 
 
 def _words(values: pd.Series, name: str) -> pd.Series:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,6 +43,9 @@ from model.train.settings import Settings
 
 STAGE_WEIGHT = 0.3
 """Weight of the stage loss beside the LLNM loss."""
+
+TEMPERATURES = (0.05, 20.0)
+"""Least and greatest temperature; a network that needs more than that is not calibrated by any."""
 
 
 Log = Callable[[str], None]
@@ -154,18 +158,19 @@ def train(
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Temperature that makes the validation logits calibrated (Guo et al. 2017): least log loss on (n,), (n,)."""
-    log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_temperature], max_iter=60)
+    """Temperature that makes the validation logits calibrated (Guo et al. 2017): least log loss on (n,), (n,).
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        value = F.binary_cross_entropy_with_logits(logits.double() / log_temperature.exp(), labels.double())
-        torch.autograd.backward(value)
-        return value
+    Kept within `TEMPERATURES`: few cases that the logits order perfectly, or exactly the wrong way round, have their least
+    loss at 0 or at infinity, and a search without ends runs off until logit ÷ temperature is not a number.
+    """
+    z, y = logits.double().numpy(), labels.double().numpy()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return float(log_temperature.detach().exp())
+    def loss(log_temperature: float) -> float:
+        scaled = z / math.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0, scaled) - y * scaled))
+
+    low, high = (math.log(t) for t in TEMPERATURES)
+    return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-9}).x)
 
 
 def _fit(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from model.ablation import MODALITIES, ablate, variants
 from model.cohort.discrimination import auroc
+from model.nets.config import compact_config
 from model.schema import GROUPS
+from model.train.settings import Settings
 
 
 def test_modalities_divide_the_groups() -> None:
@@ -24,3 +28,22 @@ def test_first_row_is_the_model_itself(predictor, cohort) -> None:  # type: igno
     assert table.loc[0, "auroc"] == pytest.approx(auroc(logits, label).value, abs=1e-9)
     assert table.loc[0, "difference"] == 0
     assert len(table) == 12
+
+
+def test_fusion_variants_are_trained_once_and_kept(predictor, cohort, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    small = replace(compact_config(), width=16, mlp_width=32, fusion_layers=1, self_layers=1)
+    quick = Settings(seed=3, epochs=1, segmentation_cases=4, segmentation_epochs=1, batch=20)
+    said: list[str] = []
+
+    def table():  # type: ignore[no-untyped-def]
+        return ablate(predictor, cohort, work=tmp_path, settings=quick, config=small, log=said.append)
+
+    first = table()
+    fused = first[first["part"] == "fusion"]
+    assert fused["variant"].tolist() == ["bidirectional", "text to image", "image to text", "none"]
+    assert fused[["auroc", "low", "high", "difference"]].notna().all(None)
+    assert "the fifth held back" in fused["how"].iloc[0]
+    assert said
+    said.clear()
+    assert table().equals(first)
+    assert said == []

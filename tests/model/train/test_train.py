@@ -76,6 +76,14 @@ def test_temperature_recovers_a_planted_one() -> None:
     assert fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.05)
 
 
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+def test_temperature_stays_usable_where_no_best_one_exists(labels) -> None:  # type: ignore[no-untyped-def]
+    logits = torch.tensor([-0.02, 0.0, 0.01, 0.03])
+    temperature = fit_temperature(logits, torch.tensor(labels, dtype=torch.float32))
+    assert 0.049 < temperature < 20.1
+    assert torch.isfinite(logits / temperature).all()
+
+
 def test_checkpoint_round_trip_and_refusals(untrained, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "m"
     save_checkpoint(untrained, folder)
