@@ -82,7 +82,8 @@ def problem(error: ProblemError) -> None:
     """What is wrong, where, and how to fix it; as text, never as HTML or Markdown."""
     with st.container(border=True):
         st.error("This could not be used.", icon=":material/error:")
-        st.text(f"{error.where}: {error.what}.\n{error.fix}")
+        what = error.what.strip()
+        st.text(f"{error.where}: {what}{'' if what.endswith('.') else '.'}\n{error.fix}")
 
 
 def literal(text: str) -> str:

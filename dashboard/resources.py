@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from model.train.folders import SHIPPED
 if TYPE_CHECKING:
     from model.cohort.coverage import CentreCoverage
     from model.cohort.curves import RiskCurve
+    from model.cohort.selection import Filters
+    from model.cohort.store import CohortStore
     from model.encode import MeasuredCase
     from model.explain.attention import CrossAttention
     from model.explain.counterfactual import CapsulePath, Crossing, DistanceCurve
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 SAMPLES = Path(__file__).resolve().parent.parent / "data_samples"
 EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
 """2,000 scored synthetic cases of the five external centres, without pictures."""
+SAMPLE_SCORES = SAMPLES / "scored.parquet"
+"""The sample cases as the shipped model scores them: `llnm predict data_samples --out data_samples/scored.parquet`."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -90,6 +95,57 @@ def sample_truth() -> pd.DataFrame:
 def external_scores() -> pd.DataFrame:
     """The scored external cohort."""
     return pd.read_parquet(EXTERNAL_SCORES)
+
+
+@dataclass(frozen=True)
+class OpenCohort:
+    """A cohort that can be asked, and the folder that its validated form lies in as long as it is open."""
+
+    store: CohortStore
+    folder: TemporaryDirectory[str]
+
+    @classmethod
+    def of(cls, file: Path, *, good_rows_only: bool = False) -> OpenCohort:
+        """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`."""
+        from model.cohort.store import CohortStore
+
+        folder = TemporaryDirectory(prefix="llnm-")
+        try:
+            store = CohortStore.open(file, good_rows_only=good_rows_only, cache=Path(folder.name))
+            store.prepare()
+        except ProblemError:
+            folder.cleanup()
+            raise
+        return cls(store, folder)
+
+
+def _closed(cohort: OpenCohort) -> None:
+    cohort.folder.cleanup()
+
+
+@st.cache_resource(show_spinner="Reading the cohort …", max_entries=4, on_release=_closed)
+def shipped_cohort(file: Path, changed: int) -> OpenCohort:
+    """A table that ships, as it was when last changed; all sessions share it."""
+    return OpenCohort.of(file)
+
+
+@st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")
+def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: bytes) -> OpenCohort:
+    """A table that a user gave; it and what was made of it go when the session ends."""
+    with TemporaryDirectory(prefix="llnm-") as folder:
+        file = Path(folder) / f"table{Path(name).suffix}"
+        file.write_bytes(_data)
+        try:
+            return OpenCohort.of(file, good_rows_only=good_rows_only)
+        except StatisticsError as error:
+            error.where = error.where.replace(file.name, name)
+            raise
+
+
+@st.cache_resource(show_spinner="Fetching the cases …", max_entries=4, scope="session")
+def cohort_rows(key: str, filters: Filters, columns: tuple[str, ...], _store: CohortStore) -> pd.DataFrame:
+    """Cases of a cohort that pass, kept by content; not to be changed by who gets them."""
+    return _store.rows(filters, columns)
 
 
 @st.cache_data(show_spinner=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
+import numpy as np
 import streamlit as st
 
+from model.cohort.selection import CATEGORIES, RANGES, Filters, Region
 from model.schema import FIELD
 
 
@@ -26,54 +27,35 @@ def write(**values: str | None) -> None:
             del st.query_params[name]
 
 
-@dataclass(frozen=True)
-class Filters:
-    """Which cases of a cohort are looked at; empty means all.
-
-    Parameters
-    ----------
-    centre, sex, histology, side, third, tirads : allowed values.
-    age, size : (low, high) inclusive, in years and mm.
-    """
-
-    centre: tuple[str, ...] = ()
-    sex: tuple[str, ...] = ()
-    histology: tuple[str, ...] = ()
-    side: tuple[str, ...] = ()
-    third: tuple[str, ...] = ()
-    tirads: tuple[str, ...] = ()
-    age: tuple[float, float] | None = None
-    size: tuple[float, float] | None = None
-
-
-RANGES = {"age": "age_years", "size": "size_mm"}
-
-
 def read_filters() -> Filters:
     """Filters of the address bar; what is not allowed there is passed over."""
-    found: dict[str, object] = {}
-    for f in fields(Filters):
-        raw = read(f.name)
-        if not raw:
-            continue
-        if f.name in RANGES:
-            found[f.name] = _range(raw, RANGES[f.name])
-        else:
-            allowed = FIELD[f.name].values
-            found[f.name] = tuple(v for v in raw.split(",") if not allowed or v in allowed)
+    found: dict[str, object] = {"region": _region(read("region"))}
+    for name in CATEGORIES:
+        allowed = FIELD[name].values
+        found[name] = tuple(v for v in read(name).split(",") if v and (not allowed or v in allowed))
+    for name, column in RANGES.items():
+        found[name] = _range(read(name), column)
     return Filters(**found)  # type: ignore[arg-type]
 
 
 def write_filters(filters: Filters) -> None:
     """Put filters in the address bar."""
-    values = {}
-    for f in fields(Filters):
-        value = getattr(filters, f.name)
-        if f.name in RANGES:
-            values[f.name] = None if value is None else f"{value[0]:g}-{value[1]:g}"
-        else:
-            values[f.name] = ",".join(value)
-    write(**values)
+    ranges = {n: getattr(filters, n) for n in RANGES}
+    corners = () if filters.region is None else filters.region.corners
+    write(
+        **{n: ",".join(getattr(filters, n)) for n in CATEGORIES},
+        **{n: None if pair is None else f"{pair[0]:g}-{pair[1]:g}" for n, pair in ranges.items()},
+        region="_".join(f"{x:g}_{y:g}" for x, y in corners),
+    )
+
+
+def _region(raw: str) -> Region | None:
+    """x and y of each corner in turn, joined by underscores."""
+    try:
+        numbers = np.array([float(part) for part in raw[:1000].split("_")])
+    except ValueError:
+        return None
+    return Region.drawn(numbers[::2], numbers[1::2]) if len(numbers) % 2 == 0 else None
 
 
 def _range(raw: str, name: str) -> tuple[float, float] | None:

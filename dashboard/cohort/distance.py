@@ -22,6 +22,7 @@ from dashboard.figures.risk_curve import (
 from dashboard.figures.style import SUBGROUPS, percent
 from dashboard.parts import figure, missing, problem
 from model.cohort.adjusted import MAX_LEVELS, AdjustedCurve, Missing, Numbers, adjusted_curve
+from model.cohort.cube import Aggregate
 from model.cohort.curves import RiskCurve, level_distance, risk_by_bins, risk_curve
 from model.cohort.discrimination import wilson
 from model.cohort.scores import FloatArray
@@ -48,12 +49,13 @@ class Adjustment:
     missing: Missing = "complete"
 
 
-def section(part: pd.DataFrame) -> None:
+def section(part: pd.DataFrame, counts: Aggregate | None = None) -> None:
     """Risk against capsule distance.
 
     Parameters
     ----------
     part : filtered table with llnm (0/1) and, where there are, probability, capsule_distance_mm and the schema's fields.
+    counts : of the same cases, where they were counted before.
     """
     st.subheader("Risk against capsule distance")
     if DISTANCE not in part:
@@ -63,18 +65,21 @@ def section(part: pd.DataFrame) -> None:
     if known.empty:
         missing("Capsule distance", "none of these cases has one.")
         return
-    _shown(known, len(part) - len(known))
+    _shown(known, len(part) - len(known), counts)
 
 
 @st.fragment
-def _shown(known: pd.DataFrame, without: int) -> None:
+def _shown(known: pd.DataFrame, without: int, counts: Aggregate | None) -> None:
     """Controls, the figure, what it says, and the split."""
     x, y = known[DISTANCE].to_numpy(float), known["llnm"].to_numpy(float)
     p = known["probability"].to_numpy(float) if "probability" in known else None
     level, adjustment = _controls(known)
     edges = np.arange(0, max(2.0, math.ceil(np.quantile(x, 0.99))) + 0.5, 0.5)
-    inside = x <= edges[-1]
-    bins = risk_by_bins(x[inside], y[inside].astype(np.int64), None if p is None else p[inside], edges)
+    if counts is None:
+        inside = x <= edges[-1]
+        bins = risk_by_bins(x[inside], y[inside].astype(np.int64), None if p is None else p[inside], edges)
+    else:
+        bins = counts.distance_bins(up_to=float(edges[-1]))
     grid = np.linspace(float(np.quantile(x, 0.01)), float(np.quantile(x, 0.99)), 80)
     observed, predicted = _curve(x, y, grid), None if p is None else _curve(x, p, grid)
     adjusted = _adjusted_or_told(known, grid, adjustment)

@@ -9,16 +9,18 @@ from dashboard.figures.lobe_map import FEW, lobe_map, position_table
 from dashboard.figures.near_far import near_far, near_far_table
 from dashboard.figures.risk_curve import PUBLISHED_DISTANCE_MM
 from dashboard.parts import asked, figure, missing
+from model.cohort.cube import Aggregate
 from model.cohort.position import Interaction, distance_interaction, near_and_far, risk_by_position
 from model.errors import StatisticsError
 
 
-def section(part: pd.DataFrame) -> None:
+def section(part: pd.DataFrame, counts: Aggregate | None = None) -> None:
     """Side × third on a drawn thyroid; near against far from the capsule when asked for.
 
     Parameters
     ----------
     part : filtered table with llnm (0/1) and, where there are, side, third, probability, capsule_distance_mm.
+    counts : of the same cases, where they were counted before.
     """
     st.subheader("Risk by lobe position")
     absent = [c for c in ("side", "third") if c not in part]
@@ -29,7 +31,7 @@ def section(part: pd.DataFrame) -> None:
     if placed.empty:
         missing("Lobe position", "none of these cases has a known place.")
         return
-    _map(placed, len(part))
+    _map(placed, len(part), counts)
     if "capsule_distance_mm" not in part:
         missing("Place × capsule distance", "the table has no column capsule_distance_mm.")
     elif asked("Compare near and far from the capsule, place by place", "near"):
@@ -37,10 +39,10 @@ def section(part: pd.DataFrame) -> None:
 
 
 @st.fragment
-def _map(placed: pd.DataFrame, cases: int) -> None:
+def _map(placed: pd.DataFrame, cases: int, counts: Aggregate | None) -> None:
     kinds = ["observed", "predicted"] if "probability" in placed else ["observed"]
     shown = st.segmented_control("Colour by", kinds, default="observed", key="lobe-colour", required=True)
-    risks = risk_by_position(placed)
+    risks = risk_by_position(placed) if counts is None else counts.positions()
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
         figure(

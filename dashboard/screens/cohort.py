@@ -3,130 +3,161 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import resources, state
 from dashboard.cohort import atlas, distance, position, quality, readers, statistics
 from dashboard.figures.style import percent
-from dashboard.parts import problem
+from dashboard.parts import missing, problem
+from model.cohort.clean import RowsError
 from model.cohort.discrimination import wilson
-from model.cohort.scores import LABEL_NAMES, PROBABILITY_NAMES, ScoredCases, read_table
-from model.errors import CaseError, ProblemError, StatisticsError
-from model.features.place import PLACE_COLUMNS
-from model.schema import FIELD, parse
+from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
+from model.cohort.store import CohortStore
+from model.errors import CaseError, ProblemError
+from model.schema import FIELD
 
-SHIPPED, OWN = "Synthetic external cohort", "Your own scored table"
+SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
+SOURCES = {"": SHIPPED, "samples": SAMPLES, "own": OWN}
+"""What the address bar calls each."""
+UNUSED = ("interval_low", "interval_high", "nodule_iou", "gland_iou")
+"""Columns that no section reads."""
+NEEDS = {
+    "Risk against capsule distance": ("capsule_distance_mm",),
+    "Selecting cases in a figure": ("capsule_distance_mm",),
+    "Risk by lobe position": ("side", "third"),
+    "3-D risk atlas": ("side",),
+    "Opening a case": ("case_id",),
+}
+"""Columns without which a figure cannot be shown."""
 
 
 def main() -> None:
     """Choose, filter, show."""
     st.title("Risk factors in a cohort")
     try:
-        table, name = _cohort()
+        store, name = _cohort()
     except ProblemError as error:
         problem(error)
         st.stop()
-    part = _filtered(table)
-    positives = int(part["llnm"].sum())
-    rate = wilson(positives, len(part))
-    share = f" ({percent(rate.value)}, 95 % {percent(rate.low)}–{percent(rate.high)})" if len(part) else ""
-    st.markdown(f"**{len(part):,} of {len(table):,} cases**, {positives:,} with LLNM{share} · {name}")
-    if part.empty:
+    _told_of(store)
+    filters = _filtered(store)
+    counts = store.aggregate(filters)
+    rate = wilson(counts.positives, counts.cases)
+    share = f" ({percent(rate.value)}, 95 % {percent(rate.low)}–{percent(rate.high)})" if counts.cases else ""
+    st.markdown(f"**{counts.cases:,} of {store.cases:,} cases**, {counts.positives:,} with LLNM{share} · {name}")
+    if not filters.on_steps():
+        st.caption(
+            f"A drawn region, or a range that does not end on steps of {STEPS['age']} years or {STEPS['size']} mm, is finer than "
+            "what was counted beforehand: these cases are counted row by row."
+        )
+    if not counts.cases:
         st.info("No case passes these filters. Widen one of them.", icon=":material/filter_alt_off:")
         st.stop()
-    for section in (distance, position, atlas, quality, statistics, readers):
+    part = resources.cohort_rows(store.key, filters, tuple(c for c in store.columns if c not in UNUSED), store)
+    for counted in (distance, position):
+        counted.section(part, counts)
+    for section in (atlas, quality, statistics, readers):
         section.section(part)
 
 
-def _cohort() -> tuple[pd.DataFrame, str]:
-    """The chosen table with columns llnm (0/1) and probability, validated."""
-    wanted = OWN if state.read("cohort") == "own" else SHIPPED
+def _cohort() -> tuple[CohortStore, str]:
+    """The chosen cohort and what it is; raises `ProblemError`."""
+    options = list(SOURCES.values())
     which = st.segmented_control(
-        "Cohort", [SHIPPED, OWN], default=wanted, key="cohort-source", label_visibility="collapsed"
-    )
-    state.write(cohort="own" if which == OWN else None)
-    if which != OWN:
-        if not resources.EXTERNAL_SCORES.exists():
-            raise CaseError(
-                "not there", where=str(resources.EXTERNAL_SCORES), fix="Restore data_samples/cohort.parquet."
-            )
-        return _usable(resources.external_scores()), "synthetic, five external centres"
+        "Cohort", options, default=SOURCES.get(state.read("cohort"), SHIPPED), key="cohort-source", label_visibility="collapsed",
+        required=True,
+    )  # fmt: skip
+    state.write(cohort=next(k for k, v in SOURCES.items() if v == which))
+    if which == SHIPPED:
+        return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres"
+    if which == SAMPLES:
+        return _shipped(resources.SAMPLE_SCORES), "synthetic, each can be opened on the Case page"
     file = st.file_uploader(
         "CSV or Parquet with columns probability (or prediction) and llnm (or label), and any of the schema's fields",
         ["csv", "parquet"], key="cohort-file",
     )  # fmt: skip
-    st.caption("Kept in this session's memory only. `llnm predict COHORT --out scored.parquet` writes such a table.")
+    st.caption(
+        "Kept for this session only, in a temporary folder of this computer that goes when the session ends. "
+        "`llnm predict COHORT --out scored.parquet` writes such a table."
+    )
     if file is None:
         st.stop()
-    return _usable(_uploaded(file.name, file.getvalue())), "your table"
+    agreed = f"cohort-good-rows-{file.file_id}"
+    good_only = bool(st.session_state.get(agreed))
+    try:
+        return resources.uploaded_cohort(file.file_id, file.name, good_only, file.getvalue()).store, "your table"
+    except RowsError as error:
+        problem(error)
+        if error.good and not good_only and st.button(f"Go on with the {error.good:,} good rows", key="cohort-go-on"):
+            st.session_state[agreed] = True
+            st.rerun()
+        st.stop()
 
 
-@st.cache_data(show_spinner="Reading the table …", max_entries=4)
-def _uploaded(name: str, data: bytes) -> pd.DataFrame:
-    with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
-        file.write(data)
-        file.flush()
-        try:
-            return read_table(file.name)
-        except StatisticsError as error:
-            raise StatisticsError(error.what, where=name, fix=error.fix) from None
+def _shipped(file: Path) -> CohortStore:
+    if not file.exists():
+        raise CaseError("not there", where=file.name, fix=f"Restore data_samples/{file.name}.")
+    return resources.shipped_cohort(file, file.stat().st_mtime_ns).store
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
-def _usable(table: pd.DataFrame) -> pd.DataFrame:
-    """Validated: probability and llnm as numbers, schema fields parsed; other columns are left out."""
-    scores = ScoredCases.from_frame(table)
-    result = pd.DataFrame({"probability": scores.probability, "llnm": scores.label})
-    for name in table.columns:
-        if name in (*PLACE_COLUMNS, *quality.STAGE_COLUMNS):
-            result[str(name)] = pd.to_numeric(table[name], errors="coerce").where(lambda v: v.between(0, 1)).to_numpy()
-        spec = FIELD.get(str(name))
-        if spec is None or name in (*LABEL_NAMES, *PROBABILITY_NAMES) or spec.name == "report_text":
-            continue
-        values = [parse(spec, v, where=f"row {i + 1}") for i, v in enumerate(table[name].tolist())]
-        result[spec.name] = pd.Series(values, dtype="float64" if spec.kind == "number" else "object")
-    return result
+def _told_of(store: CohortStore) -> None:
+    """What was left out of the table, and what cannot be shown without what it lacks."""
+    if store.bad_rows:
+        st.warning(f"{store.bad_rows:,} rows at fault were left out, as you chose.", icon=":material/rule:")
+    if store.left_out:
+        st.text(f"Left out, without one usable value: {', '.join(store.left_out)}.")
+    unknown = [n for n in store.ignored if n != "provenance"]
+    if unknown:
+        more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+        st.text(f"Not used, since the schema has no such field: {', '.join(unknown[:8])}{more}.")
+    for what, columns in NEEDS.items():
+        absent = [c for c in columns if c not in store.columns]
+        if absent:
+            missing(what, f"this table has no {' and no '.join(absent)}, so it cannot be shown.")
 
 
-def _filtered(table: pd.DataFrame) -> pd.DataFrame:
-    """Filters in the address bar and the cases that pass them."""
+def _filtered(store: CohortStore) -> Filters:
+    """Filters, which stand in the address bar."""
     now = state.read_filters()
-    chosen: dict[str, object] = {}
-    with st.expander("Filters", icon=":material/filter_alt:", expanded=now != state.Filters()):
+    chosen: dict[str, object] = {"region": now.region}
+    with st.expander("Filters", icon=":material/filter_alt:", expanded=bool(now.used())):
         columns = st.columns(4)
-        names = [n for n in ("centre", "sex", "histology", "side", "third", "tirads") if n in table]
+        names = [n for n in CATEGORIES if n in store.options]
         for i, name in enumerate(names):
-            options = sorted({str(v) for v in table[name].dropna()})
+            options = sorted(store.options[name])
             default = [v for v in getattr(now, name) if v in options]
             picked = columns[i % 4].multiselect(FIELD[name].label, options, default=default, key=f"filter-{name}")
             chosen[name] = tuple(picked)
-        for i, (name, column) in enumerate(state.RANGES.items(), start=len(names)):
-            if column not in table or table[column].notna().sum() < 2:
-                continue
-            low, high = math.floor(table[column].min()), math.ceil(table[column].max())
-            if low >= high:
-                continue
-            start = getattr(now, name) or (low, high)
-            start = (int(max(low, min(start[0], high))), int(min(high, max(start[1], low))))
-            picked_range = columns[i % 4].slider(FIELD[column].label_with_unit, low, high, start, key=f"filter-{name}")
-            chosen[name] = None if picked_range == (low, high) else picked_range
-    filters = state.Filters(**chosen)  # type: ignore[arg-type]
+        for i, (name, column) in enumerate(RANGES.items(), start=len(names)):
+            if column in store.ranges:
+                chosen[name] = _range(columns[i % 4], name, store.ranges[column], getattr(now, name))
+    filters = store.usable(Filters(**chosen))  # type: ignore[arg-type]
     state.write_filters(filters)
-    keep = pd.Series(True, index=table.index)
-    for name, value in chosen.items():
-        if not value:
-            continue
-        if name in state.RANGES:
-            keep &= table[state.RANGES[name]].between(*value)  # type: ignore[misc]
-        else:
-            keep &= table[name].isin(value)  # type: ignore[arg-type]
-    return table[keep]
+    return filters
 
 
+def _range(
+    place: DeltaGenerator, name: str, there: tuple[float, float], now: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """A slider over the values that are there; None where it leaves nothing out."""
+    field, step = FIELD[RANGES[name]], STEPS[name]
+    # An end that is open lies on a step, so that moving the other one alone keeps to what is counted beforehand.
+    low, high = step * math.floor(there[0] / step), step * math.ceil(there[1] / step)
+    if low >= high:
+        return None
+    start, end = now or (low, high)
+    start = low if start <= field.low else start
+    picked = place.slider(
+        field.label_with_unit,
+        low,
+        high,
+        (round(min(max(start, low), high)), round(max(min(end, high), low))),
+        key=f"filter-{name}",
+    )
+    return None if picked == (low, high) else picked
 
 
 main()

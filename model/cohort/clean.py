@@ -29,6 +29,7 @@ from model.cohort.position import PLACES
 from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS
 from model.errors import FieldError, StatisticsError
+from model.features.place import PLACE_COLUMNS
 from model.ingest.messages import short
 from model.schema import FIELD, FIELDS, Field, is_missing, parse
 
@@ -43,9 +44,10 @@ BINS = 20
 """Bins of equal width of the predicted probability; two of them are one of the calibration curve."""
 
 PROBABILITY = Field("probability", "Predicted probability", "number", "identity", "Of LLNM.", "", 0, 1)
-SCORES = tuple(
-    Field(name, name, "number", "identity", "As `llnm predict` writes it.", "", 0, 1)
-    for name in ("interval_low", "interval_high", "stage_1", "stage_2", "stage_3", "nodule_iou", "gland_iou")
+_SHARES = ("interval_low", "interval_high", "stage_1", "stage_2", "stage_3", "nodule_iou", "gland_iou", *PLACE_COLUMNS)
+SCORES = (
+    Field("logit", "logit", "number", "identity", "Log odds of the predicted probability.", "", -1000, 1000),
+    *(Field(name, name, "number", "identity", "As `llnm predict` writes it.", "", 0, 1) for name in _SHARES),
 )
 _KNOWN: Mapping[str, Field] = {
     f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")
