@@ -49,7 +49,7 @@ def heat(trust: Trust) -> go.Figure:
                 for c, f in zip(CHECKS, found, strict=True)
             ]
         )  # fmt: skip
-    names = [f"{_folded(c.label)}<br>{'>' if c.above else '<'} {c.threshold:g}" for c in CHECKS]
+    names = [f"{_folded(c.label)} {'>' if c.above else '<'} {c.threshold:g}" for c in CHECKS]
     figure = go.Figure(
         go.Heatmap(
             z=z, x=names, y=[_folded(m["label"]) for m in methods], text=text, texttemplate="%{text}",

@@ -15,6 +15,7 @@ from dashboard.figures.case_attention import LINE_CHARACTERS, region_table, shad
 from dashboard.figures.case_image import outlines, picture, polygon_mask, window_of, with_regions
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.case_shapley import agreement_bars, agreement_table, shapley_table, waterfall
+from dashboard.figures.case_uncertainty import novelty_strips
 from dashboard.figures.lobe_map import lobe_map, position_table
 from dashboard.figures.risk_curve import curve_table, distance_curve
 from model.cohort.curves import risk_by_bins
@@ -23,6 +24,7 @@ from model.explain.shapley import group_shapley
 from model.explain.truth import Agreement
 from model.features.cpdt import capsule_distance
 from model.predict import Interval
+from model.uncertainty.novelty import NoveltyScore
 
 ROWS, COLUMNS = 60, 80
 INTERVAL = Interval(0.61, 0.74, 136, 200)
@@ -183,6 +185,20 @@ def test_every_character_of_a_word_leads_to_it_in_reading_order_within_the_line(
     assert len(set(shades)) == len(shades) == 24
     assert shades == sorted(shades, key=brightness, reverse=True)
     assert sum(s.name == "chosen" for s in drawn.layout.shapes) == 1
+
+
+@pytest.mark.parametrize(("distance", "at_end"), [(1.0, False), (4.0, False), (90.0, True)])
+def test_strip_shows_the_case_and_counts_every_validation_case(distance: float, at_end: bool) -> None:
+    validation = np.linspace(0, 3, 400) ** 2  # from 0 to 9, the threshold far within
+    score = NoveltyScore("fields", distance, 3.0, 0.5, distance > 3, ())
+    drawn = novelty_strips([(score, validation)])
+    low, high = drawn.layout.xaxis.range
+    marks = [s.x0 for s in drawn.layout.shapes]
+    assert sum(drawn.data[0].y) == 400
+    assert marks[0] == 3.0
+    assert marks[1] == (high if at_end else distance)
+    assert low <= min(marks) <= max(marks) <= high
+    assert any("beyond" in a.text for a in drawn.layout.annotations) == at_end
 
 
 def test_region_table_counts_from_one() -> None:

@@ -84,6 +84,48 @@ def test_attention_can_be_left_out_from_the_address() -> None:
     assert "not what caused the prediction" not in words(app)
 
 
+@pytest.fixture(scope="module")
+def how_sure() -> AppTest:
+    return opened("case", case="syn-40-00003", sure="1", layer="all", word="2", region="margin-2-3")
+
+
+def test_attention_through_all_layers_says_of_what_each_share_is(how_sure: AppTest) -> None:
+    assert not how_sure.exception
+    said = [str(c.value) for c in how_sure.caption if str(c.value).startswith(("Location: ", "Internal morphology: ", "Margin: "))]
+    for whole in ("of what the head reads.", "of the relevance for the logit."):
+        assert len([c for c in said if c.endswith(whole)]) == 3
+    assert next(s for s in how_sure.selectbox if s.label == "Head").disabled
+
+
+def test_attention_opens_at_the_word_and_region_of_the_address(how_sure: AppTest) -> None:
+    chosen = {s.label: s.value for s in how_sure.selectbox if s.key and s.key.startswith("attention-")}
+    assert (chosen["Word or field"], chosen["Region: map"], chosen["Row"], chosen["Column"]) == (2, "margin", 1, 2)
+
+
+def test_how_sure_tells_sets_coverage_likeness_and_what_is_missing(how_sure: AppTest) -> None:
+    from model import Predictor, read_cohort
+
+    said = words(how_sure)
+    prediction = Predictor.load().predict(read_cohort(ROOT / "data_samples").case("syn-40-00003"))
+    sets = next(d.value for d in how_sure.dataframe if "stated coverage" in d.value)
+    assert sets["set"].tolist() == [s.words for s in prediction.conformal]
+    assert all(score.words in said for score in prediction.novelty)
+    assert f"the probability is {100 * prediction.probability:.1f} % without it" in said
+    assert "beside the stated 90 %" in said
+    next(b for b in how_sure.button_group if b.label == "Stated coverage").set_value([0.95])
+    how_sure.run()
+    assert not how_sure.exception
+    assert "beside the stated 95 %" in words(how_sure)
+
+
+def test_sections_come_in_the_order_of_a_reader_s_questions(case_page: AppTest) -> None:
+    heads = [str(h.value).split(":")[0] for h in case_page.subheader]
+    assert heads == [
+        "Pictures", "Why", "Scores as published", "Cross-attention between picture and report", "Image evidence", "How sure",
+        "What if", "Similar cases", "How far to trust these explanations", "Report",
+    ]  # fmt: skip
+
+
 def test_truth_is_hidden_until_asked_for() -> None:
     app = opened("case")
     assert "True probability" not in words(app)
