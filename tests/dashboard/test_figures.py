@@ -190,7 +190,7 @@ def test_every_character_of_a_word_leads_to_it_in_reading_order_within_the_line(
 @pytest.mark.parametrize(("distance", "at_end"), [(1.0, False), (4.0, False), (90.0, True)])
 def test_strip_shows_the_case_and_counts_every_validation_case(distance: float, at_end: bool) -> None:
     validation = np.linspace(0, 3, 400) ** 2  # from 0 to 9, the threshold far within
-    score = NoveltyScore("fields", distance, 3.0, 0.5, distance > 3, ())
+    score = NoveltyScore("fields", distance, 3.0, 0.5)
     drawn = novelty_strips([(score, validation)])
     low, high = drawn.layout.xaxis.range
     marks = [s.x0 for s in drawn.layout.shapes]

@@ -112,7 +112,7 @@ def test_how_sure_tells_sets_coverage_likeness_and_what_is_missing(how_sure: App
     assert all(score.words in said for score in prediction.novelty)
     assert f"the probability is {100 * prediction.probability:.1f} % without it" in said
     assert "beside the stated 90 %" in said
-    next(b for b in how_sure.button_group if b.label == "Stated coverage").set_value([0.95])
+    next(b for b in how_sure.button_group if b.label == "Stated coverage").set_value(0.95)
     how_sure.run()
     assert not how_sure.exception
     assert "beside the stated 95 %" in words(how_sure)
