@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -50,8 +51,17 @@ def figure(
     -------
     What `st.plotly_chart` returns: the selection where one was asked for.
     """
-    # The bar holds the lasso; clicks on points need none, and it would lie over them.
-    config = {"displayModeBar": options.get("selection_mode") == "lasso", "displaylogo": False, "scrollZoom": False}
+    buttons = {"lasso": "lasso2d", "box": "select2d"}
+    modes = options.get("selection_mode", ())
+    drawing = [buttons[m] for m in ((modes,) if isinstance(modes, str) else modes) if m in buttons]
+    config = {
+        # Where points are clicked, the bar would lie over them.
+        "displayModeBar": True if drawing else False if modes == "points" else "hover",
+        "modeBarButtons": [[*drawing, "toImage"]],
+        "toImageButtonOptions": {"format": "png", "filename": key, "scale": 2},
+        "displaylogo": False,
+        "scrollZoom": False,
+    }
     event = st.plotly_chart(drawn, key=key, config=config, theme="streamlit", alt=alt or caption, **options)
     if data is None:
         st.caption(caption)
@@ -89,6 +99,24 @@ def problem(error: ProblemError) -> None:
 def literal(text: str) -> str:
     """Text for a label that Streamlit would read as Markdown, with every sign of Markdown taken at its face."""
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=])", r"\\\1", text)
+
+
+def case_link(case_id: str) -> None:
+    """A link to a sample case, which leads back to the cohort as it is now."""
+    back = urlencode(st.query_params.to_dict())
+    st.page_link(
+        "screens/case.py", label=f"Open case {literal(case_id)}", icon=":material/open_in_new:",
+        query_params={"case": case_id, "back": back or "cohort="},
+    )  # fmt: skip
+
+
+def back_link() -> None:
+    """A link back to the cohort from which this case was opened."""
+    if back := state.read("back"):
+        st.page_link(
+            "screens/cohort.py", label="Back to the cohort", icon=":material/arrow_back:",
+            query_params=dict(parse_qsl(back[:4000])),
+        )  # fmt: skip
 
 
 def missing(what: str, why: str) -> None:

@@ -24,7 +24,7 @@ from dashboard.cohort.atlas import SWITCH
 from dashboard.figures.case_image import distance_label, picture, shortest_distance
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar, stage_bars, truth_bars, truth_table
 from dashboard.figures.style import percent
-from dashboard.parts import asked, figure, problem
+from dashboard.parts import asked, back_link, figure, problem
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.summary import summarise
@@ -39,6 +39,7 @@ OVERLAYS = ("Nodule", "Gland", "Capsule distance", "Scale")
 def main() -> None:
     """Choose, predict, show."""
     st.title("Lateral node metastasis: one case")
+    back_link()
     wanted = SOURCES[1] if state.read("source") == "own" else SOURCES[0]
     source = st.segmented_control(
         "Case from", SOURCES, default=wanted, key="source", label_visibility="collapsed", required=True

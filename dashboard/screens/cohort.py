@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import resources, state
-from dashboard.cohort import atlas, distance, position, quality, readers, statistics
+from dashboard.cohort import atlas, distance, position, quality, readers, selecting, statistics
 from dashboard.figures.style import percent
 from dashboard.parts import missing, problem
 from model.cohort.clean import RowsError
@@ -20,10 +20,11 @@ from model.errors import CaseError, ProblemError
 from model.schema import FIELD
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
+# By what the address bar calls each. Comments here: Streamlit prints a string that stands alone on a page.
 SOURCES = {"": SHIPPED, "samples": SAMPLES, "own": OWN}
-"""What the address bar calls each."""
+# Columns that no section reads.
 UNUSED = ("interval_low", "interval_high", "nodule_iou", "gland_iou")
-"""Columns that no section reads."""
+# Columns without which a figure cannot be shown.
 NEEDS = {
     "Risk against capsule distance": ("capsule_distance_mm",),
     "Selecting cases in a figure": ("capsule_distance_mm",),
@@ -31,7 +32,6 @@ NEEDS = {
     "3-D risk atlas": ("side",),
     "Opening a case": ("case_id",),
 }
-"""Columns without which a figure cannot be shown."""
 
 
 def main() -> None:
@@ -44,6 +44,7 @@ def main() -> None:
         st.stop()
     _told_of(store)
     filters = _filtered(store)
+    selecting.section(store, filters)
     counts = store.aggregate(filters)
     rate = wilson(counts.positives, counts.cases)
     share = f" ({percent(rate.value)}, 95 % {percent(rate.low)}–{percent(rate.high)})" if counts.cases else ""
