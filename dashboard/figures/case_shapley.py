@@ -123,6 +123,8 @@ def force_bar(result: ShapleyResult, *, scale: str = "probability") -> go.Figure
     figure.update_xaxes(
         title="probability of LLNM" if in_probability else "calibrated logit of LLNM",
         tickformat=".0%" if in_probability else "", fixedrange=True,
+        # What raises and what lowers may each reach past 100 %: such a length is no probability and gets no label.
+        tickvals=[0, 0.25, 0.5, 0.75, 1] if in_probability else None,
     )  # fmt: skip
     figure.update_yaxes(showgrid=False, fixedrange=True)
     return figure

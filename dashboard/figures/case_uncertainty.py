@@ -99,7 +99,7 @@ def novelty_strips(parts: Sequence[tuple[NoveltyScore, npt.NDArray[np.float64]]]
     titles = [f"{score.part.capitalize()}: {round(score.distance or 0.0, 1) + 0.0:.1f}" for score, _ in parts]  # no "-0.0"
     rows = max(len(parts), 1)
     inner = STRIP * rows + GAP * (rows - 1)
-    figure = make_subplots(rows=rows, cols=1, subplot_titles=titles, vertical_spacing=GAP / inner)
+    figure = make_subplots(rows=rows, cols=1, subplot_titles=titles, vertical_spacing=min(GAP / inner, 1.0))
     figure.update_annotations(x=0, xanchor="left")
     for row, (score, validation) in enumerate(parts, start=1):
         assert score.distance is not None
