@@ -28,9 +28,9 @@ from model.nets.llnm_net import NetworkInputs
 from model.predict import Predictor
 from model.schema import GROUPS
 from model.train.checkpoint import load_checkpoint
-from model.train.data import split_cases
 from model.train.loop import train
 from model.train.settings import Settings
+from model.train.split import split_cases
 
 Step = Callable[[str, int, int], None]
 
