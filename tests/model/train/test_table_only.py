@@ -44,14 +44,9 @@ SILENT = {"device": "cpu", "log": lambda _: None}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, Checkpoint]:
-    from conftest import CARD, table_of  # type: ignore[import-not-found]
-
-    folder = tmp_path_factory.mktemp("t")
-    table_of(120).to_csv(folder / "cases.csv", index=False)
-    (folder / "cohort.json").write_text(json.dumps(CARD), "utf-8")
-    cohort = read_cohort(folder)
-    return cohort, train(cohort, folder / "m", settings=FEW, **SILENT)  # type: ignore[arg-type]
+def trained(table_folder: Path) -> tuple[Cohort, Checkpoint]:
+    cohort = read_cohort(table_folder)
+    return cohort, train(cohort, table_folder / "m", settings=FEW, **SILENT)  # type: ignore[arg-type]
 
 
 def test_only_what_the_cohort_has_is_built(trained):  # type: ignore[no-untyped-def]
