@@ -15,7 +15,7 @@ import typer
 from tqdm import tqdm
 
 from model.errors import CaseError, ProblemError
-from model.train.folders import CASES, MAIN, MORE, checkpoint_folders
+from model.train.folders import CASES, MAIN, MORE, checkpoint_folders, unfinished_runs
 from model.train.settings import Precision, Settings
 
 if TYPE_CHECKING:
@@ -351,7 +351,8 @@ def serve(
     script = Path(next(iter(found.submodule_search_locations))) / "app.py"
     if checkpoints is not None:
         with _told():
-            checkpoint_folders(checkpoints)
+            if not unfinished_runs(checkpoints):  # a first training may be watched
+                checkpoint_folders(checkpoints)
         os.environ[MORE] = str(checkpoints.resolve())
     if checkpoint is not None:
         with _told():

@@ -306,6 +306,33 @@ def test_two_processes_give_the_weights_of_one(make_table, tmp_path: Path):  # t
     assert card["history"][-1]["loss"] == pytest.approx(one.card["history"][-1]["loss"], abs=1e-5)
 
 
+def test_the_command_line_tells_what_is_wrong_in_one_line(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
+    from typer.testing import CliRunner
+
+    from model.cli import app
+
+    one_class, folder = make_table(30, "one", malignant="no"), make_table(30, "both")
+    out = str(tmp_path / "m")
+    for arguments, told in (
+        (["train", str(one_class), "--out", out], "all 30 cases are without malignancy"),
+        (["train", str(folder), "--out", out, "--precision", "8"], "'8'. Give 32-true or bf16-mixed"),
+        (["train", str(folder), "--out", out, "--leave-out", "Z"], "no case of centre 'Z'"),
+        (["train", str(folder), "--out", out, "--allow", "nothing"], "no such field"),
+        (["train", str(folder), "--out", out, "--warm-start", str(tmp_path)], "no card.json there"),
+        (["crossvalidate", str(folder), "--work", out, "--by", "ward"], "'ward'. Give patient or centre"),
+        (["crossvalidate", str(folder), "--work", out, "--folds", "25"], "for 25 folds"),
+    ):
+        found = CliRunner().invoke(app, arguments)
+        assert found.exit_code == 1, found.output
+        assert told in " ".join(found.output.split()), found.output
+    assert not (tmp_path / "m" / "card.json").exists()
+
+
+def test_half_precision_trains(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = train(make_table(), tmp_path / "m", settings=replace(FEW, precision="bf16-mixed", epochs=1), **SILENT)  # type: ignore[arg-type]
+    assert np.isfinite(made.validation_logits).all()
+
+
 def test_a_curve_in_one_line():
     assert fit.sparkline([3.0, 2.0, 1.0]) == "█▅▁"
     assert fit.sparkline([1.0]) == "▁"
