@@ -48,7 +48,8 @@ def test_own_fields_become_tokens_and_groups():
 
 def test_a_field_that_is_called_like_a_built_in_group_is_a_group_by_itself():
     schema = schema_of({"fields": [{"name": "pathology", "label": "Needle", "kind": "flag"}]}, where="card")
-    assert (schema.groups[-1].name, schema.groups[-1].label, schema.groups[-1].fields) == ("pathology_own", "Needle", ("pathology",))
+    last = schema.groups[-1]
+    assert (last.name, last.label, last.fields) == ("pathology_own", "Needle", ("pathology",))
     assert schema.groups[:-1] == DEFAULT.groups
     assert schema_of(card_of(schema), where="card") == schema
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from model.encode import drop_groups
 from model.errors import CaseError, CheckpointError, StorageError
+from model.evaluate import evaluate_scored, score_cohort
 from model.explain.counterfactual import smallest_crossing
 from model.explain.owen import owen_values
 from model.explain.scores import feature_scores
@@ -87,6 +88,15 @@ def test_it_predicts_and_explains_under_its_own_name(trained):  # type: ignore[n
     assert [m.name for m in if_known(predictor, lacking)] == ["firm"]
     crossing = smallest_crossing(predictor, measured[0], 0.4)
     assert crossing is None or {c.name for c in crossing.changes} <= {"neck", "tsh", "firm"}
+
+
+def test_a_scored_cohort_is_evaluated_by_its_endpoint(trained):  # type: ignore[no-untyped-def]
+    cohort, made = trained
+    scored = score_cohort(Predictor(made, "cpu"), cohort)
+    assert {"malignant", "outcome", "neck", "probability"} <= set(scored)
+    assert not {"llnm", "stage", "stage_1"} & set(scored)
+    found = evaluate_scored(scored, cohort)
+    assert (found.n, found.positives) == (120, int(outcomes(cohort).sum()))
 
 
 def test_a_hidden_field_is_hidden_on_the_wide_path_too(trained):  # type: ignore[no-untyped-def]
