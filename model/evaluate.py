@@ -63,7 +63,7 @@ def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> E
     staged = labelled[labelled["stage"].notna() & (label == 1)] if "stage_1" in labelled else labelled.head(0)
     if len(staged) and staged["stage"].nunique() == 3:
         extra["stage_auroc"] = stage_auroc(
-            staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].astype(int).to_numpy()
+            staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].to_numpy(np.int64)
         )
     truth_file = cohort.root / TRUTH_NAME
     if truth_file.exists():

@@ -281,8 +281,8 @@ def llnm(*arguments: str, start: Sequence[str] = ("-m", "model.cli")) -> subproc
 def test_killed_and_started_again_the_weights_are_the_same(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
     folder, runs = make_table(), tmp_path / "runs"
     process = llnm("train", str(folder), "--out", str(runs / "a"), "--epochs", "30", *COMMAND, start=("-c", SLOW))
-    state, begin = runs / "a" / "work" / "state.safetensors", time.monotonic()
-    while not state.exists() and process.poll() is None and time.monotonic() - begin < 60:
+    written, begin = runs / "a" / "work" / HISTORY, time.monotonic()  # after the state
+    while not written.exists() and process.poll() is None and time.monotonic() - begin < 60:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
