@@ -247,7 +247,7 @@ def predict(
             write_scored(scored, out)
             typer.echo(f"{len(scored):,} scored cases in {out}.")
             return
-        for prediction in predictor.predict_many(read_cases(cases)):
+        for prediction in predictor.predict_many(read_cases(cases, schema=predictor.schema)):
             typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
 
 
@@ -323,11 +323,19 @@ def ablate(
 
 
 @app.command()
-def fields() -> None:
+def fields(
+    cohort: Annotated[Path | None, typer.Option(help="Cohort folder whose card adds fields; the built-in ones by default.")] = None,
+) -> None:
     """Print every field of a case as a table: meaning, unit, what is allowed, who reads it."""
-    from model.schema import fields_as_markdown
+    from model.schema import DEFAULT, fields_as_markdown
 
-    typer.echo(fields_as_markdown())
+    with _told():
+        schema = DEFAULT
+        if cohort is not None:
+            from model.ingest.cases import read_cohort
+
+            schema = read_cohort(cohort).schema
+        typer.echo(fields_as_markdown(schema))
 
 
 @app.command()
