@@ -96,6 +96,48 @@ def simulate(
             )
 
 
+@app.command("import")
+def import_(
+    manifest: Annotated[Path, typer.Argument(help="Table of the export (.csv, .xlsx, .parquet); its files lie beside it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the cohort; an unfinished import of it is gone on with.")],
+    mapping: Annotated[
+        Path | None, typer.Option(help="What the columns mean (JSON). A dry run writes a proposal to it where it is not there.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken, mapped and dropped; write no cohort.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    key: Annotated[Path | None, typer.Option(help="Key of the pseudonyms; COHORT.key beside the cohort by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
+) -> None:
+    """Make a cohort of a hospital's export: mapped, checked, de-identified."""
+    from model.importing.keys import key_beside
+    from model.importing.manifest import open_manifest
+    from model.importing.mapping import read_mapping, to_dict, write_mapping
+    from model.importing.profile import profiles
+    from model.importing.propose import propose
+    from model.importing.report import lines
+    from model.importing.run import import_cohort
+    from model.importing.sources import Folder
+
+    with _told():
+        opened = open_manifest(manifest, manifest.name)
+        if mapping is not None and (mapping.exists() or not dry_run):
+            agreed = read_mapping(mapping)
+        else:
+            agreed = propose(opened, profiles(opened.header, opened.rows(), opened.separator)[0])
+            if mapping is not None:
+                write_mapping(agreed, mapping)
+                typer.echo(f"A proposal was written to {mapping}: read it, correct it, and run the dry run again.", err=True)
+        done = import_cohort(
+            opened, agreed, Folder(manifest.resolve().parent), out, key_file=key or key_beside(out), dry=dry_run, workers=workers,
+            progress=_Bars(),
+        )  # fmt: skip
+        if as_json:
+            typer.echo(json.dumps({**done.to_dict(), "mapping": to_dict(agreed)}, ensure_ascii=False))
+        else:
+            for line in lines(done, agreed):
+                typer.echo(line)
+
+
 @app.command()
 def train(
     cohort: Annotated[Path, typer.Argument(help="Cohort folder with labels and masks.")],

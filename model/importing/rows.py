@@ -117,6 +117,11 @@ class Plan:
         return tuple((c, spec.name) for c, spec in self._valued if spec.is_token)
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether any column names pictures."""
+        return bool(self.agreed.all_to(*PATH_COLUMNS))
+
+    @property
     def endpoint(self) -> str:
         """Column of `cases.csv` that holds the outcome."""
         return self.agreed.schema.endpoint.name

@@ -38,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 
 QUALITY_NAME = "quality.json"
 _CHUNK = 8
-_FEW = 32  # rows below which starting processes takes longer than the work
+_FEW = 100  # rows with pictures below which starting processes takes longer than the work
 _MOST_PAIRS = 1000
 _NOTE = (
     "De-identified on import: pictures hold pixels only, burnt-in text was blanked, patients and centres are pseudonyms, dates and "
@@ -201,15 +201,15 @@ def _publish(
     }
     quality = quality_of(stage.cells(), schema, near)
     files = {CARD_NAME: card, QUALITY_NAME: quality.to_dict()}
-    own = [f.name for f in schema.fields]
-    stage.publish(out, {name: json.dumps(made, ensure_ascii=False, indent=1) + "\n" for name, made in files.items()}, own)
+    texts = {name: json.dumps(made, ensure_ascii=False, indent=1) + "\n" for name, made in files.items()}
+    stage.publish(out, texts, schema.by_name)
 
 
 def _all_rows(plan: Plan, todo: Iterator[Job], count: int, out: Path | None, workers: int | None) -> Iterator[list[Done]]:
     """Finished rows, a few at a time and in order; never more in flight than keeps the workers busy."""
     workers = workers or os.cpu_count() or 1
     chunks = _chunks(todo)
-    if workers == 1 or count < _FEW:
+    if workers == 1 or count < _FEW or not plan.has_pictures:
         for chunk in chunks:
             yield [do_row(plan, job, out) for job in chunk]
         return

@@ -22,7 +22,6 @@ from model.errors import CaseError
 from model.importing.duplicates import BYTES, Fingerprints
 from model.importing.rows import IMAGES, MASKS, Done, Effect, Told
 from model.ingest.table import PATH_COLUMNS, SPACING_COLUMNS, TABLE_NAME
-from model.schema import FIELD
 
 _SCHEMA = """
 create table if not exists about(name text primary key, value text);
@@ -166,22 +165,22 @@ class Stage:
         finally:
             partial.unlink(missing_ok=True)
 
-    def publish(self, out: Path, files: Mapping[str, str], own: Iterable[str]) -> None:
+    def publish(self, out: Path, files: Mapping[str, str], names: Iterable[str]) -> None:
         """Write the table and small files, and give the folder the cohort's name.
 
         Parameters
         ----------
         out : the cohort's folder: not there, or empty.
         files : name → text.
-        own : columns beside the built-in ones.
+        names : columns of the schema, in order.
         """
         used: set[str] = set()
         for cells in self.cells():
-            used.update(cells)
-        order = [*FIELD, *own, *PATH_COLUMNS, *SPACING_COLUMNS]
+            used.update(name for name, cell in cells.items() if cell)
+        order = dict.fromkeys((*names, *PATH_COLUMNS, *SPACING_COLUMNS))
         columns = [name for name in order if name in used]
         with (self.folder / TABLE_NAME).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.cells())
         for name, text in files.items():
