@@ -218,7 +218,6 @@ def do_row(plan: Plan, job: Job, out: Path | None) -> Done:
                 _take_fact(plan, name, fact, values)
     known = Known([*plan.identifiers(job.cells), *(word for p in pictures.values() for word in p.identifiers)])
     report = _report(plan, job, known, told)
-    _check_words(plan, job, values, known, told)
     if any(name in known or find_identifiers(_as_words(name)).notices for _, name in plan.file_cells(job.cells)):
         told.append(Told(job.row, "", "a file's name holds what may lead to a person; it was renamed", "changed"))
     readable = {spec.name for spec in plan.agreed.schema.fields if spec.role in ("input", "measured", "comparator")}
@@ -374,15 +373,6 @@ def _text_of(source: Path | bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
-
-
-def _check_words(plan: Plan, job: Job, values: dict[str, Value], known: Known, told: list[Told]) -> None:
-    """Leave out own categories whose value is one of the patient's own identifying words."""
-    for c in plan.agreed.all_to(OWN):
-        found = values.get(c.name)
-        if isinstance(found, str) and found in known:
-            del values[c.name]
-            told.append(Told(job.row, c.column, "a word that leads to the patient", "left out"))
 
 
 def _as_words(file_name: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sqlite3
 from collections import deque
@@ -36,6 +37,7 @@ from model.ingest.table import TABLE_NAME
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
+_TALKATIVE = ("PIL", "pydicom")
 QUALITY_NAME = "quality.json"
 _CHUNK = 8
 _FEW = 100  # rows with pictures below which starting processes takes longer than the work
@@ -120,7 +122,7 @@ def import_cohort(
         raise CaseError("a cohort is there, but not its key", where=str(out), fix=f"Name its key (it was {key_file}), or a new folder.")
     if out.exists() and not (out / TABLE_NAME).exists() and (not out.is_dir() or any(out.iterdir())):
         raise CaseError("the folder is not empty", where=str(out), fix="Name a new or empty folder.")
-    with _disk(out):
+    with _disk(out), _silent():
         key = load_key(key_file, out, create=not dry)
         found, jobs, plan = survey(manifest, agreed, files, key, lambda done: progress("reading the table", done, done))
         if (out / TABLE_NAME).exists():
@@ -273,11 +275,26 @@ def _start(plan: Plan, out: Path | None) -> None:
     import cv2
 
     cv2.setNumThreads(1)  # the processes are the parallelism
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     _worker["plan"], _worker["out"] = plan, out
 
 
 def _work(chunk: list[Job]) -> list[Done]:
     return [do_row(_worker["plan"], job, _worker["out"]) for job in chunk]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Let no reader repeat a file's tags in the log."""
+    before = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextmanager

@@ -17,11 +17,12 @@ import numpy as np
 from model.errors import CaseError
 from model.importing.keys import digest, pseudonym
 from model.importing.manifest import Manifest
-from model.importing.mapping import BORN, ENDPOINT, PATIENT, SEEN, Agreed, to_dict
+from model.importing.mapping import BORN, ENDPOINT, OWN, PATIENT, SEEN, Agreed, to_dict
 from model.importing.rows import Job, Plan
 from model.importing.sources import Files
 from model.importing.values import CellError, date_orders, number
 from model.ingest.dicom import is_dicom, patient_id
+from model.ingest.known import telling_words
 from model.ingest.messages import list_faults, some
 from model.ingest.table import image_column
 from model.schema import FIELD, VIEWS, Value
@@ -163,6 +164,9 @@ def survey(
     filled: Counter[str] = Counter()
     lengths: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])  # too small, too large, rows of each
     orders: dict[str, Counter[str]] = defaultdict(Counter)
+    named: dict[str, int] = {}  # first row whose value is one of its patient's own words
+    own = agreed.all_to(OWN)
+    words_of = {v: telling_words(v) for c in own for v in c.values.values()}
     jobs = Jobs()
     outcomes: Counter[bool] = Counter()
     mark = digest(key, json.dumps([VERSION, manifest.header, to_dict(agreed)], ensure_ascii=False).encode())
@@ -186,6 +190,11 @@ def survey(
                 _weigh_length(lengths[c.column], row, cells[at[c.column]], manifest.separator)
             elif c.to in (BORN, SEEN) and not c.dates:
                 orders[c.column].update(date_orders(cells[at[c.column]]))
+        if words_of:
+            persons = frozenset[str]().union(*map(telling_words, plan.identifiers(cells)))
+            for c in own:
+                if c.column not in named and words_of.get(str(values.get(c.name)), frozenset()) & persons:
+                    named[c.column] = row
         who = _patient(plan, files, cells)
         split = str(values.get("split", ""))
         jobs.add(row, pseudonym(key, "patient", who) if who else pseudonym(key, "row", str(row)), split)
@@ -198,6 +207,7 @@ def survey(
         faults = [f"the patient of row {a} is in another split in row {b}" for a, b in twice]
         raise list_faults(faults, where=f"column {agreed.to('split').column if agreed.to('split') else ''}")
     questions = [
+        *_naming(named),
         *_leaks(agreed, weighed),
         *_mixed_units(agreed, lengths),
         *_date_orders(orders),
@@ -252,6 +262,14 @@ def _weigh_length(counts: list[int], row: int, cell: str, separator: str) -> Non
     if read.value * 10 > _LARGEST:
         counts[1] += 1
         counts[3] = counts[3] or row
+
+
+def _naming(named: dict[str, int]) -> Iterator[Question]:
+    for column, row in named.items():
+        yield Question(
+            column, f"has a value that is one of the patient's own identifying words (first in row {row})",
+            "Map that value to another word or to “”, or the column to “identifying”.",
+        )  # fmt: skip
 
 
 def _leaks(agreed: Agreed, weighed: dict[str, _Weighed]) -> Iterator[Question]:

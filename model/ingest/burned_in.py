@@ -102,8 +102,13 @@ def blank_text(pixels: GreyBytes) -> tuple[GreyBytes, tuple[Box, ...]]:
 
 
 def blanked_share(boxes: tuple[Box, ...], shape: tuple[int, ...]) -> float:
-    """Share of a picture of (height, width) that the boxes cover, counted at most once for each box."""
-    return sum(box.area for box in boxes) / (shape[0] * shape[1])
+    """Share of a picture of (height, width) that the boxes cover together."""
+    if not boxes:
+        return 0.0
+    covered = np.zeros(shape[:2], dtype=np.bool_)
+    for box in boxes:
+        covered[box.top : box.bottom, box.left : box.right] = True
+    return float(covered.mean())
 
 
 def _steepest(pixels: GreyBytes) -> npt.NDArray[np.int16]:

@@ -36,7 +36,7 @@ class Known:
     def __init__(self, values: Iterable[str]) -> None:
         words: set[str] = set()
         for value in values:
-            words |= {w for w in re.findall(r"[^\W_]+", fold(value)) if _telling(w)}
+            words |= telling_words(value)
             joined = re.sub(r"[\W_]+", "", fold(value))
             if any(c.isdigit() for c in joined) and len(joined) >= 4:
                 words.add(joined)
@@ -65,6 +65,11 @@ class Known:
     def __contains__(self, text: str) -> bool:
         """Whether a text holds any of the words."""
         return self.blank(text)[1] > 0
+
+
+def telling_words(text: str) -> frozenset[str]:
+    """The words of a text, folded, that could lead to a person."""
+    return frozenset(w for w in re.findall(r"[^\W_]+", fold(text)) if _telling(w))
 
 
 def fold(text: str) -> str:
