@@ -24,7 +24,8 @@ class Profile:
     ----------
     filled : cells that hold something.
     counts : times of each value, as written first; None once there are more than `MOST_VALUES`.
-    numbers : cells that are numbers; `low` and `high` their range, `sampled` the first few thousand.
+    numbers : cells that are numbers; `low` and `high` their range, `sampled` the first few thousand with
+        the units written beside them.
     whole : whether all numbers are whole.
     units : cells with each unit written beside the number.
     dates : cells that are a date in each order.
@@ -39,7 +40,7 @@ class Profile:
     low: float = float("inf")
     high: float = float("-inf")
     whole: bool = True
-    sampled: list[float] = field(default_factory=list)
+    sampled: list[tuple[float, str]] = field(default_factory=list)
     units: Counter[str] = field(default_factory=Counter)
     dates: Counter[DateOrder] = field(default_factory=Counter)
     pictures: int = 0
@@ -81,7 +82,7 @@ class Profile:
         self.low, self.high = min(self.low, read.value), max(self.high, read.value)
         self.units[read.unit] += 1
         if len(self.sampled) < _SAMPLED:
-            self.sampled.append(read.value)
+            self.sampled.append((read.value, read.unit))
 
     @property
     def mostly_numbers(self) -> bool:

@@ -124,14 +124,14 @@ def _number(name: str, spec: Field, seen: Profile, separator: str) -> Column | N
         return None
     unit = name_and_unit(name)[1]
     if not unit and spec.unit == "mm" and spec.name in ("size_mm", "height_mm", "width_mm") and not seen.units["mm"] + seen.units["cm"]:
-        middle = sorted(seen.sampled)[len(seen.sampled) // 2]
+        middle = sorted(seen.sampled)[len(seen.sampled) // 2][0]
         unit = "cm" if middle < 3.5 else ""  # few nodules are under 3.5 mm or over 35 mm in the middle of a cohort
     unit = "" if unit == spec.unit else unit
     low = high = None
     inside = 0
-    for number in seen.sampled:
+    for number, written in seen.sampled:
         try:
-            inside += value(spec, repr(number), values={}, unit=unit, separator=".") is not None
+            inside += value(spec, f"{number!r} {written}", values={}, unit=unit, separator=".") is not None
         except CellError:
             continue
     if spec.name == "age_years" and 0 <= seen.low < spec.low and seen.high <= spec.high:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import sqlite3
 from collections import deque
@@ -31,13 +30,13 @@ from model.importing.rows import Done, Job, Plan, Told, do_row
 from model.importing.sources import Files
 from model.importing.stage import Stage, staged_at
 from model.importing.survey import VERSION, Survey, refuse_open_questions, survey
+from model.importing.work import silent, start, work
 from model.ingest.cases import CARD_NAME
 from model.ingest.table import TABLE_NAME
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
-_TALKATIVE = ("PIL", "pydicom")
 QUALITY_NAME = "quality.json"
 _CHUNK = 8
 _FEW = 100  # rows with pictures below which starting processes takes longer than the work
@@ -122,7 +121,7 @@ def import_cohort(
         raise CaseError("a cohort is there, but not its key", where=str(out), fix=f"Name its key (it was {key_file}), or a new folder.")
     if out.exists() and not (out / TABLE_NAME).exists() and (not out.is_dir() or any(out.iterdir())):
         raise CaseError("the folder is not empty", where=str(out), fix="Name a new or empty folder.")
-    with _disk(out), _silent():
+    with _disk(out), silent():
         key = load_key(key_file, out, create=not dry)
         found, jobs, plan = survey(manifest, agreed, files, key, lambda done: progress("reading the table", done, done))
         if (out / TABLE_NAME).exists():
@@ -219,7 +218,7 @@ def _all_rows(plan: Plan, todo: Iterator[Job], count: int, out: Path | None, wor
     try:
         waiting: deque[tuple[list[Job], Future[list[Done]]]] = deque()
         for chunk in chunks:
-            waiting.append((chunk, pool.submit(_work, chunk)))
+            waiting.append((chunk, pool.submit(work, chunk)))
             if len(waiting) < 3 * workers:
                 continue
             first, future = waiting.popleft()
@@ -228,7 +227,7 @@ def _all_rows(plan: Plan, todo: Iterator[Job], count: int, out: Path | None, wor
             except BrokenProcessPool:
                 # A decoder took its process down: find the row, and go on without its pictures.
                 for jobs in [first, *(jobs for jobs, _ in waiting)]:
-                    yield [_rescued(plan, job, out) for job in jobs]
+                    yield _rescued(plan, jobs, out)
                 waiting.clear()
                 pool.shutdown(cancel_futures=True)
                 pool = _pool(plan, out, workers)
@@ -237,19 +236,27 @@ def _all_rows(plan: Plan, todo: Iterator[Job], count: int, out: Path | None, wor
             try:
                 yield future.result()
             except BrokenProcessPool:
-                yield [_rescued(plan, job, out) for job in first]
+                yield _rescued(plan, first, out)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _rescued(plan: Plan, job: Job, out: Path | None) -> Done:
-    """One row in a process of its own."""
-    with _pool(plan, out, 1) as alone:
+def _rescued(plan: Plan, jobs: Iterable[Job], out: Path | None) -> list[Done]:
+    """Rows one by one in a process of their own, of which those that bring it down are dropped."""
+    done: list[Done] = []
+    pool: ProcessPoolExecutor | None = None
+    for job in jobs:
+        pool = pool or _pool(plan, out, 1)
         try:
-            return alone.submit(_work, [job]).result()[0]
+            done += pool.submit(work, [job]).result()
         except BrokenProcessPool:
             why = Told(job.row, "", "its pictures bring the decoder down", "row dropped")
-            return Done(job.row, job.case_id, None, {}, (why,))
+            done.append(Done(job.row, job.case_id, None, {}, (why,)))
+            pool.shutdown()
+            pool = None
+    if pool is not None:
+        pool.shutdown()
+    return done
 
 
 def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -265,36 +272,7 @@ def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 def _pool(plan: Plan, out: Path | None, workers: int) -> ProcessPoolExecutor:
     # Not forked: OpenCV's threads do not survive a fork.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start, initargs=(plan, out))
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start(plan: Plan, out: Path | None) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # the processes are the parallelism
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    _worker["plan"], _worker["out"] = plan, out
-
-
-def _work(chunk: list[Job]) -> list[Done]:
-    return [do_row(_worker["plan"], job, _worker["out"]) for job in chunk]
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Let no reader repeat a file's tags in the log."""
-    before = {name: logging.getLogger(name).level for name in _TALKATIVE}
-    for name in before:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start, initargs=(plan, out))
 
 
 @contextmanager

@@ -73,10 +73,10 @@ class Stage:
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self.folder / _DATABASE, timeout=0.5)
-        # A killed process loses nothing that was committed; only a power cut could, and then the database says so.
-        self._database.execute("pragma synchronous = off")
-        self._database.execute("pragma locking_mode = exclusive")
         try:
+            # A killed process loses nothing that was committed; only a power cut could, and then the database says so.
+            self._database.execute("pragma synchronous = off")
+            self._database.execute("pragma locking_mode = exclusive")
             self._database.executescript(f"begin exclusive; {_SCHEMA} commit;")
         except sqlite3.OperationalError as error:
             self._database.close()

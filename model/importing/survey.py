@@ -31,7 +31,7 @@ VERSION = 1
 _WEIGHED = 20_000
 _PERFECT = 0.99  # AUROC
 _LEAST_A_CLASS = 5
-_UNREAD_SHARE = 0.05
+_UNREAD_SHARE, _UNREAD_FEW = 0.1, 2
 _BATCH = 500
 # In mm: hardly a nodule is smaller, hardly one larger.
 _SMALLEST, _LARGEST = 2.0, 60.0
@@ -303,7 +303,7 @@ def _date_orders(orders: dict[str, Counter[str]]) -> Iterator[Question]:
 
 def _unread_values(agreed: Agreed, unread: Counter[str], filled: Counter[str]) -> Iterator[Question]:
     for column, times in unread.items():
-        if column in filled and column not in agreed.confirmed and times > _UNREAD_SHARE * filled[column]:
+        if column in filled and column not in agreed.confirmed and times > max(_UNREAD_FEW, _UNREAD_SHARE * filled[column]):
             yield Question(
                 column, f"{times:,} of {filled[column]:,} cells do not fit", "Map its values or unit, map it to nothing, or name it under "
                 "“confirmed” to leave these cells empty.",
