@@ -18,7 +18,7 @@ from model.ingest.images import MAX_FILE_BYTES, MAX_SIDE, MIN_SIDE, decode_image
 from model.schema import Value
 
 _SAME_SPACING = 0.01  # relative difference below which two spacings are one
-_COMPRESSION = 3  # of zlib: higher takes longer and gains little on speckle
+_COMPRESSION = 1  # of zlib: more takes longer and gains little on speckle
 
 
 @dataclass(frozen=True, eq=False)
