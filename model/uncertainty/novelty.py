@@ -235,7 +235,7 @@ class Reference:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], schema: Schema = DEFAULT) -> Reference:
-        """What `to_tensors` gave of a reference with the schema. Raises `KeyError` or `TypeError` where a part is missing or unknown."""
+        """What `to_tensors` gave of a reference with the schema. Raises KeyError or TypeError where a part is missing."""
         parts: dict[str, dict[str, Any]] = {}
         for name, value in tensors.items():
             part, _, attribute = name.partition(".")
