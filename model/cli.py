@@ -14,6 +14,7 @@ import typer
 from tqdm import tqdm
 
 from model.errors import CaseError, ProblemError
+from model.importing import COHORTS
 from model.train.folders import MORE, checkpoint_folders
 from model.train.settings import Settings
 
@@ -309,6 +310,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
+    cohorts: Annotated[Path, typer.Option(help="Folder in which the Import page writes cohorts.")] = Path("cohorts"),
 ) -> None:
     """Open the dashboard."""
     import importlib.util
@@ -325,6 +327,7 @@ def serve(
         with _told():
             checkpoint_folders(checkpoints)
         os.environ[MORE] = str(checkpoints.resolve())
+    os.environ[COHORTS] = str(cohorts.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 

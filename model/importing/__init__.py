@@ -7,3 +7,6 @@ what is done until the whole can appear at once, and `run` does it all, on any n
 
 Nothing identifying is written, logs and messages included: messages name rows and columns, never what a cell holds.
 """
+
+COHORTS = "LLNM_COHORTS"
+"""Environment variable that names the folder in which the Import page writes cohorts; `llnm serve --cohorts` sets it."""

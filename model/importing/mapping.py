@@ -119,7 +119,9 @@ class Agreed:
         made: dict[str, Any] = {"endpoint": dict(self.endpoint)} if self.endpoint else {}
         entries = [_card_entry(c) for c in self.columns if c.to == OWN]
         entries += [
-            {"name": c.to, **_range(c)} for c in self.columns if c.to in FIELD and (c.low is not None or c.high is not None)
+            {"name": c.to, **_range(c)}
+            for c in self.columns
+            if c.to in FIELD and (c.low is not None or c.high is not None)
         ]
         return {**made, "fields": entries} if entries else made
 
@@ -192,7 +194,11 @@ def check(agreed: Agreed, header: tuple[str, ...]) -> None:
         For everything together: columns that are not there, two columns for one field, fields known only after surgery,
         identifying columns as fields, units that do not fit, and what `model.ingest.card.schema_of` refuses.
     """
-    faults = [f"column {short(c.column)} is not in the table{nearest(c.column, header)}" for c in agreed.columns if c.column not in header]
+    faults = [
+        f"column {short(c.column)} is not in the table{nearest(c.column, header)}"
+        for c in agreed.columns
+        if c.column not in header
+    ]
     taken: dict[str, list[str]] = {}
     for c in agreed.columns:
         if c.to not in MANY or c.to == OWN:
@@ -212,7 +218,9 @@ def check(agreed: Agreed, header: tuple[str, ...]) -> None:
     elif agreed.to(BORN) and agreed.to("age_years"):
         faults.append("age_years is given by a column and by dates; keep one")
     if "report_text" in taken and REPORT_FILE in taken:
-        faults.append(f"2 columns are mapped to the report: {', '.join(taken['report_text'] + taken[REPORT_FILE])}; keep one")
+        faults.append(
+            f"2 columns are mapped to the report: {', '.join(taken['report_text'] + taken[REPORT_FILE])}; keep one"
+        )
     if faults:
         raise list_faults(faults, where="mapping")
     _ = agreed.schema
@@ -301,11 +309,12 @@ def _column(name: str, entry: object, faults: list[str]) -> Column | None:
     if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
         faults.append(f"{place}: values must map texts to texts")
         return None
-    if wrong := [k for k, v in ends.items() if v is not None and (isinstance(v, bool) or not isinstance(v, int | float))]:
+    if wrong := [
+        k for k, v in ends.items() if v is not None and (isinstance(v, bool) or not isinstance(v, int | float))
+    ]:
         faults.append(f"{place}: {', '.join(wrong)} must be numbers")
         return None
     if texts["dates"] not in ("", "ymd", "dmy", "mdy"):
         faults.append(f"{place}: dates {short(texts['dates'])}; give ymd, dmy or mdy")
         return None
     return Column(column=name, values={str(k): v for k, v in values.items()}, **cast(Any, {**texts, **ends}))
-

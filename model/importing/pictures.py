@@ -83,7 +83,9 @@ def read_picture(source: Path | bytes, frame: int | None = None) -> Picture:
     if says_so and not texts and not cropped:
         raise CellError("the file says that text is burnt in, but none was found to blank; crop or clean it first")
     if texts:
-        notices.append(f"{len(texts)} lines of burnt-in text were blanked" if len(texts) > 1 else "burnt-in text was blanked")
+        notices.append(
+            f"{len(texts)} lines of burnt-in text were blanked" if len(texts) > 1 else "burnt-in text was blanked"
+        )
     return Picture(
         grey, None if file_mm is None else image.spacing(file_mm), image.scale, box, shape, tuple(notices), fingerprint(grey),
         facts, identifiers,
@@ -117,7 +119,9 @@ def read_mask(source: Path | bytes, picture: Picture) -> GreyBytes:
     return fitted
 
 
-def resampled(pixels: GreyBytes, mm: tuple[float, float], wanted: tuple[float, float], *, mask: bool = False) -> GreyBytes | None:
+def resampled(
+    pixels: GreyBytes, mm: tuple[float, float], wanted: tuple[float, float], *, mask: bool = False
+) -> GreyBytes | None:
     """Pixels brought to another spacing; the same where it is the same, None where that would be too small or too large.
 
     Parameters
@@ -131,7 +135,7 @@ def resampled(pixels: GreyBytes, mm: tuple[float, float], wanted: tuple[float, f
     if all(abs(have / want - 1) <= _SAME_SPACING for have, want in zip(mm, wanted, strict=True)):
         return pixels
     height, width = round(pixels.shape[0] * mm[0] / wanted[0]), round(pixels.shape[1] * mm[1] / wanted[1])
-    if not MIN_SIDE <= min(height, width) or max(height, width) > MAX_SIDE:
+    if not min(height, width) >= MIN_SIDE or max(height, width) > MAX_SIDE:
         return None
     how = cv2.INTER_NEAREST if mask else cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.uint8)
@@ -161,5 +165,3 @@ def _bytes(source: Path | bytes) -> bytes:
         return source
     with source.open("rb") as file:
         return file.read(MAX_FILE_BYTES + 1)  # one more, for the decoder to refuse it
-
-

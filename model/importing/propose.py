@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model.importing.manifest import Manifest
-from model.importing.mapping import ALL_TARGETS, BORN, ENDPOINT, IDENTIFYING, OWN, PATIENT, SEEN, Agreed, Column, field_name_of
+from model.importing.mapping import (
+    ALL_TARGETS,
+    BORN,
+    ENDPOINT,
+    IDENTIFYING,
+    OWN,
+    PATIENT,
+    SEEN,
+    Agreed,
+    Column,
+    field_name_of,
+)
 from model.importing.profile import Profile
 from model.importing.values import OTHERS, CellError, DateOrder, plain, value
 from model.importing.words import N_CATEGORY, leads_to_a_person, meanings, name_and_unit, plain_name
@@ -34,7 +45,14 @@ _MORE_VALUES: Mapping[str, Mapping[str, str]] = {
     "braf_v600e": {"mutant": "yes", "mut": "yes", "v600e": "yes", "wt": "no", "wild": "no"},
     "split": {"training": "train", "valid": "validation", "val": "validation", "tuning": "validation", "testing": "test"},
 }  # fmt: skip
-_FLAG_PAIRS = (("yes", "no"), ("positive", "negative"), ("present", "absent"), ("true", "false"), ("1", "0"), ("y", "n"))
+_FLAG_PAIRS = (
+    ("yes", "no"),
+    ("positive", "negative"),
+    ("present", "absent"),
+    ("true", "false"),
+    ("1", "0"),
+    ("y", "n"),
+)
 
 
 def propose(manifest: Manifest, found: Mapping[str, Profile], endpoint: Mapping[str, str] | None = None) -> Agreed:
@@ -59,7 +77,10 @@ def propose(manifest: Manifest, found: Mapping[str, Profile], endpoint: Mapping[
         columns.append(made)
     columns.sort(key=lambda c: manifest.header.index(c.column))
     if {BORN, SEEN} <= taken and "age_years" in taken:
-        columns = [Column(c.column, IDENTIFYING, why="the age has a column of its own") if c.to in (BORN, SEEN) else c for c in columns]
+        columns = [
+            Column(c.column, IDENTIFYING, why="the age has a column of its own") if c.to in (BORN, SEEN) else c
+            for c in columns
+        ]
     elif (BORN in taken) != (SEEN in taken):
         columns = [Column(c.column, IDENTIFYING, why="a date") if c.to in (BORN, SEEN) else c for c in columns]
     return Agreed(tuple(columns), dict(endpoint or {}))
@@ -74,7 +95,9 @@ def _proposed(name: str, seen: Profile, taken: set[str], separator: str) -> Colu
     if not seen.filled:
         return Column(name, "", why="empty")
     if plain_name(name) in N_CATEGORY and ENDPOINT not in taken and _has(seen, "n1b"):
-        return Column(name, ENDPOINT, _present({"n1b": "yes", OTHERS: "no"}, seen), why="N1b is lateral node metastasis")
+        return Column(
+            name, ENDPOINT, _present({"n1b": "yes", OTHERS: "no"}, seen), why="N1b is lateral node metastasis"
+        )
     for target in meanings(name):
         if target not in taken and (made := _fits(name, target, seen, separator)) is not None:
             return made
@@ -123,7 +146,12 @@ def _number(name: str, spec: Field, seen: Profile, separator: str) -> Column | N
     if not seen.mostly_numbers:
         return None
     unit = name_and_unit(name)[1]
-    if not unit and spec.unit == "mm" and spec.name in ("size_mm", "height_mm", "width_mm") and not seen.units["mm"] + seen.units["cm"]:
+    if (
+        not unit
+        and spec.unit == "mm"
+        and spec.name in ("size_mm", "height_mm", "width_mm")
+        and not seen.units["mm"] + seen.units["cm"]
+    ):
         middle = sorted(seen.sampled)[len(seen.sampled) // 2][0]
         unit = "cm" if middle < 3.5 else ""  # few nodules are under 3.5 mm or over 35 mm in the middle of a cohort
     unit = "" if unit == spec.unit else unit
@@ -159,7 +187,11 @@ def _values(spec: Field, target: str, seen: Profile) -> dict[str, str] | None:
                 continue
             made[raw] = to
         fits += times
-    return made if seen.filled and fits >= _LEAST_FIT * sum(t for v, t in seen.counts.items() if not is_missing(v)) else None
+    return (
+        made
+        if seen.filled and fits >= _LEAST_FIT * sum(t for v, t in seen.counts.items() if not is_missing(v))
+        else None
+    )
 
 
 def _own(name: str, seen: Profile, taken: set[str]) -> Column:
@@ -178,7 +210,16 @@ def _own(name: str, seen: Profile, taken: set[str]) -> Column:
             return Column(name, "", why="one value throughout")
         spread = seen.high - seen.low
         low = 0.0 if seen.low >= 0 else seen.low - spread
-        return Column(name, OWN, name=own, label=label, kind="number", unit=name_and_unit(name)[1], low=low, high=seen.high + spread)
+        return Column(
+            name,
+            OWN,
+            name=own,
+            label=label,
+            kind="number",
+            unit=name_and_unit(name)[1],
+            low=low,
+            high=seen.high + spread,
+        )
     if seen.longest > _FREE_TEXT:
         return Column(name, IDENTIFYING, why="free text")
     many = len(given) > _MOST_OWN_VALUES or not seen.repeated

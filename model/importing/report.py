@@ -46,7 +46,11 @@ def _goes(c: Column) -> str:
         return f"left out{f' ({c.why})' if c.why else ''}"
     if c.to == "identifying":
         return "left out, and its words are searched for in reports"
-    extra = [c.unit and f"in {c.unit}", c.dates and f"dates {c.dates}", f"{len(c.values)} values mapped" if c.values else ""]
+    extra = [
+        c.unit and f"in {c.unit}",
+        c.dates and f"dates {c.dates}",
+        f"{len(c.values)} values mapped" if c.values else "",
+    ]
     more = "; ".join(e for e in extra if e)
     name = f"own field {c.name} ({c.kind})" if c.to == "own" else c.to
     return f"{name}{f' ({more})' if more else ''}"

@@ -17,7 +17,19 @@ from typing import Literal, cast
 
 from model.errors import FieldError
 from model.importing.keys import pseudonym
-from model.importing.mapping import BORN, ENDPOINT, FRAME, FRAMES, IDENTIFYING, OWN, PATIENT, REPORT_FILE, SEEN, Agreed, Column
+from model.importing.mapping import (
+    BORN,
+    ENDPOINT,
+    FRAME,
+    FRAMES,
+    IDENTIFYING,
+    OWN,
+    PATIENT,
+    REPORT_FILE,
+    SEEN,
+    Agreed,
+    Column,
+)
 from model.importing.pictures import Picture, png, read_mask, read_picture, resampled
 from model.importing.sources import Files
 from model.importing.values import CellError, age, coded, date_of, value
@@ -214,7 +226,11 @@ def do_row(plan: Plan, job: Job, out: Path | None) -> Done:
     spacing = _settle_spacing(plan, job, values, pictures, masks, told)
     for picture in pictures.values():
         for name, fact in picture.facts.items():
-            if name not in values and plan.agreed.to(name) is None and not (name == "age_years" and plan.agreed.to(BORN)):
+            if (
+                name not in values
+                and plan.agreed.to(name) is None
+                and not (name == "age_years" and plan.agreed.to(BORN))
+            ):
                 _take_fact(plan, name, fact, values)
     known = Known([*plan.identifiers(job.cells), *(word for p in pictures.values() for word in p.identifiers)])
     report = _report(plan, job, known, told)
@@ -274,7 +290,6 @@ def _masks(plan: Plan, job: Job, pictures: Mapping[View, Picture], told: list[To
             except CellError as error:
                 told.append(Told(job.row, c.column, str(error), "left out"))
     return found
-
 
 
 def _settle_spacing(

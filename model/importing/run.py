@@ -75,7 +75,11 @@ class Imported:
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it, without the mark of the source."""
-        made = {**asdict(self), "out": str(self.out), "rows_file": None if self.rows_file is None else str(self.rows_file)}
+        made = {
+            **asdict(self),
+            "out": str(self.out),
+            "rows_file": None if self.rows_file is None else str(self.rows_file),
+        }
         made["survey"].pop("source")
         return made
 
@@ -118,7 +122,11 @@ def import_cohort(
     check(agreed, manifest.header)
     # A cohort without its key cannot be compared with what is asked for, and a new key would not be its own.
     if (out / TABLE_NAME).exists() and not key_file.exists():
-        raise CaseError("a cohort is there, but not its key", where=str(out), fix=f"Name its key (it was {key_file}), or a new folder.")
+        raise CaseError(
+            "a cohort is there, but not its key",
+            where=str(out),
+            fix=f"Name its key (it was {key_file}), or a new folder.",
+        )
     if out.exists() and not (out / TABLE_NAME).exists() and (not out.is_dir() or any(out.iterdir())):
         raise CaseError("the folder is not empty", where=str(out), fix="Name a new or empty folder.")
     with _disk(out), silent():
@@ -149,7 +157,14 @@ def _as_it_is(found: Survey, out: Path, dry: bool) -> Imported:
 
 
 def _done(
-    found: Survey, plan: Plan, jobs: Iterator[Job], out: Path, folder: Path, dry: bool, workers: int | None, progress: Progress
+    found: Survey,
+    plan: Plan,
+    jobs: Iterator[Job],
+    out: Path,
+    folder: Path,
+    dry: bool,
+    workers: int | None,
+    progress: Progress,
 ) -> Imported:
     stage = Stage(folder, found.source)
     try:
@@ -165,10 +180,14 @@ def _done(
         if not taken and not dry:
             worst = stage.summary()
             reason = f" ({worst[0]['what']})" if worst else ""
-            raise CaseError(f"no row can be taken{reason}", where="manifest", fix="See llnm import --dry-run for each row.")
+            raise CaseError(
+                f"no row can be taken{reason}", where="manifest", fix="See llnm import --dry-run for each row."
+            )
         names, prints = stage.fingerprints()
         pairs = []
-        for one, two, bits in near_pairs(prints, progress=lambda n: progress("looking for near-identical pictures", n, len(prints))):
+        for one, two, bits in near_pairs(
+            prints, progress=lambda n: progress("looking for near-identical pictures", n, len(prints))
+        ):
             if names[one][0] != names[two][0]:
                 pairs.append((names[one], names[two], bits))
             if len(pairs) >= _MOST_PAIRS:
@@ -197,7 +216,13 @@ def _publish(
         "provenance": "user",
         "cases": taken,
         **plan.agreed.card,
-        "import": {"version": VERSION, "source": found.source, "taken": taken, "dropped": dropped, "patients": found.patients},
+        "import": {
+            "version": VERSION,
+            "source": found.source,
+            "taken": taken,
+            "dropped": dropped,
+            "patients": found.patients,
+        },
         "note": _NOTE,
     }
     quality = quality_of(stage.cells(), schema, near)
@@ -206,7 +231,9 @@ def _publish(
     stage.publish(out, texts, schema.by_name)
 
 
-def _all_rows(plan: Plan, todo: Iterator[Job], count: int, out: Path | None, workers: int | None) -> Iterator[list[Done]]:
+def _all_rows(
+    plan: Plan, todo: Iterator[Job], count: int, out: Path | None, workers: int | None
+) -> Iterator[list[Done]]:
     """Finished rows, a few at a time and in order; never more in flight than keeps the workers busy."""
     workers = workers or os.cpu_count() or 1
     chunks = _chunks(todo)
@@ -283,7 +310,11 @@ def _disk(out: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "the disk is full" if full else f"cannot be written ({error.strerror})"
-        fix = "Free some space; the same command goes on where it stopped." if full else "Name a folder that you can write to."
+        fix = (
+            "Free some space; the same command goes on where it stopped."
+            if full
+            else "Name a folder that you can write to."
+        )
         raise CaseError(what, where=str(out), fix=fix) from None
     except sqlite3.OperationalError as error:
         if "full" not in str(error) and "I/O" not in str(error):

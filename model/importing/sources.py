@@ -42,7 +42,9 @@ class Folder:
             return inside(self.root, name, "")
         except CaseError as error:
             outside = "outside" in error.what
-            raise CellError("the file lies outside of the export's folder" if outside else "the file is missing") from None
+            raise CellError(
+                "the file lies outside of the export's folder" if outside else "the file is missing"
+            ) from None
 
     def mark(self, name: str) -> str:
         """Size and time of the last change."""

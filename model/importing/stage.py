@@ -141,7 +141,9 @@ class Stage:
 
     def fingerprints(self) -> tuple[list[tuple[str, str]], Fingerprints]:
         """(case, view) of each picture, and their fingerprints (n, 4)."""
-        asked = self._database.execute("select case_id, view, print from prints join rows using (row) order by case_id, view")
+        asked = self._database.execute(
+            "select case_id, view, print from prints join rows using (row) order by case_id, view"
+        )
         names: list[tuple[str, str]] = []
         data = bytearray()
         for case_id, view, found in asked:

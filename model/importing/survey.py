@@ -80,7 +80,9 @@ class Jobs:
 
     def add(self, row: int, patient: str, split: str) -> None:
         """Note a row."""
-        asked = "insert into counted values (?, 1) on conflict(patient) do update set number = number + 1 returning number"
+        asked = (
+            "insert into counted values (?, 1) on conflict(patient) do update set number = number + 1 returning number"
+        )
         number = self._database.execute(asked, (patient,)).fetchone()[0]
         self._database.execute("insert into jobs values (?, ?, ?)", (row, patient, number))
         if split:
@@ -215,7 +217,13 @@ def survey(
     ]
     notices = _notices(agreed, count, jobs.patients, outcomes, plan)
     found = Survey(
-        count, jobs.patients, outcomes[True], outcomes[False], tuple(questions), (*manifest.notices, *notices), mark.hex()
+        count,
+        jobs.patients,
+        outcomes[True],
+        outcomes[False],
+        tuple(questions),
+        (*manifest.notices, *notices),
+        mark.hex(),
     )
     return found, jobs, plan
 
@@ -303,7 +311,11 @@ def _date_orders(orders: dict[str, Counter[str]]) -> Iterator[Question]:
 
 def _unread_values(agreed: Agreed, unread: Counter[str], filled: Counter[str]) -> Iterator[Question]:
     for column, times in unread.items():
-        if column in filled and column not in agreed.confirmed and times > max(_UNREAD_FEW, _UNREAD_SHARE * filled[column]):
+        if (
+            column in filled
+            and column not in agreed.confirmed
+            and times > max(_UNREAD_FEW, _UNREAD_SHARE * filled[column])
+        ):
             yield Question(
                 column, f"{times:,} of {filled[column]:,} cells do not fit", "Map its values or unit, map it to nothing, or name it under "
                 "“confirmed” to leave these cells empty.",
@@ -332,4 +344,3 @@ def _notices(agreed: Agreed, rows: int, patients: int, outcomes: Counter[bool], 
 
 def _given(agreed: Agreed, name: str) -> bool:
     return agreed.to(name) is not None or (name == "age_years" and agreed.to(BORN) is not None)
-

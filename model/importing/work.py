@@ -31,7 +31,10 @@ def work(chunk: list[Job]) -> list[Done]:
 @contextmanager
 def silent() -> Iterator[None]:
     """Let no reader repeat a file's name or tags in the log."""
-    before = [(logging.getLogger(name), logging.getLogger(name).level, logging.getLogger(name).disabled) for name in _TALKATIVE]
+    before = [
+        (logging.getLogger(name), logging.getLogger(name).level, logging.getLogger(name).disabled)
+        for name in _TALKATIVE
+    ]
     _mute()
     try:
         yield

@@ -152,7 +152,10 @@ def _letters(
             count = round(width / (0.8 * height))
             if _strokes_across(labels[top : top + height, left : left + width] == i) < 0.75 * count:
                 continue  # a ridge, a ruler, a capsule: long, with nothing of letters in it
-        around = (pixels[max(0, top - 3), left : left + width], pixels[min(top + height + 2, len(pixels) - 1), left : left + width])
+        around = (
+            pixels[max(0, top - 3), left : left + width],
+            pixels[min(top + height + 2, len(pixels) - 1), left : left + width],
+        )
         letters.append(_Letter(box, count, all(float(np.median(edge)) < _BLACK for edge in around)))
     return letters
 

@@ -142,9 +142,7 @@ def patient_id(source: Path | bytes) -> str:
             return ""
 
 
-def _frame(
-    stream: Any, header: Any, name: str, frame: int | None
-) -> tuple[GrayImage, list[str], tuple[int, int]]:
+def _frame(stream: Any, header: Any, name: str, frame: int | None) -> tuple[GrayImage, list[str], tuple[int, int]]:
     """A frame as grey, with notices, and its (height, width)."""
     if "Rows" not in header or "Columns" not in header:
         raise ImageError("DICOM without a picture", where=name, fix="Give the picture itself.")
@@ -204,7 +202,12 @@ def _grey(pixels: npt.NDArray[Any], header: Any, name: str) -> tuple[GrayImage, 
     values = apply_voi_lut(apply_modality_lut(pixels, header), header).astype(np.float64)
     windowed = "WindowCenter" in header or "VOILUTSequence" in header
     bits = int(header.BitsStored)
-    if int(header.get("PixelRepresentation", 0)) or "RescaleSlope" in header or "ModalityLUTSequence" in header or windowed:
+    if (
+        int(header.get("PixelRepresentation", 0))
+        or "RescaleSlope" in header
+        or "ModalityLUTSequence" in header
+        or windowed
+    ):
         low, high = float(values.min()), float(values.max())
         # A window maps onto the full range of the stored bits: black and white are its ends, not those of this frame.
         if windowed and low >= 0 and high <= 2**bits - 1:
@@ -239,7 +242,10 @@ def _spacing(header: Any, region: Any) -> tuple[tuple[float, float] | None, list
     """(row, column) mm of a pixel, and a notice where what the file says cannot be."""
     pair: tuple[float, float] | None = None
     try:
-        if region is not None and int(region.PhysicalUnitsXDirection) == int(region.PhysicalUnitsYDirection) == _CENTIMETRES:
+        if (
+            region is not None
+            and int(region.PhysicalUnitsXDirection) == int(region.PhysicalUnitsYDirection) == _CENTIMETRES
+        ):
             pair = abs(float(region.PhysicalDeltaY)) * 10, abs(float(region.PhysicalDeltaX)) * 10
         elif header.get("PixelSpacing"):
             pair = float(header.PixelSpacing[0]), float(header.PixelSpacing[1])

@@ -93,7 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--one", nargs=2, type=Path, metavar=("MANIFEST", "OUT"), help="one import, measured in this process")
+    parser.add_argument(
+        "--one", nargs=2, type=Path, metavar=("MANIFEST", "OUT"), help="one import, measured in this process"
+    )
     given = parser.parse_args()
     if given.one:
         print(json.dumps(_import(*given.one)))

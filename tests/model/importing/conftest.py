@@ -100,6 +100,30 @@ def png_export(tmp_path: Path) -> Path:
             f"Patient: {given} {family}, born {born}, {number}. Seen by Dr. Pemberton on 03/05/2021, tel 0441 235 6688. "
             f"Mrs {family} has a solid hypoechoic nodule of 12 x 8 x 9 mm in the left lobe."
         )
-        rows.append([number, f"{given} {family}", born, "2021-05-03", "F" if i else "M", "1.2", report, name, "St. Hedwig Hospital", "yes" if i else "no"])
-    header = ["Patient ID", "Patient Name", "Date of Birth", "Exam Date", "Gender", "Size (cm)", "Report", "Image", "Hospital", "LLNM"]
+        rows.append(
+            [
+                number,
+                f"{given} {family}",
+                born,
+                "2021-05-03",
+                "F" if i else "M",
+                "1.2",
+                report,
+                name,
+                "St. Hedwig Hospital",
+                "yes" if i else "no",
+            ]
+        )
+    header = [
+        "Patient ID",
+        "Patient Name",
+        "Date of Birth",
+        "Exam Date",
+        "Gender",
+        "Size (cm)",
+        "Report",
+        "Image",
+        "Hospital",
+        "LLNM",
+    ]
     return write_table(folder / "manifest.csv", header, rows)

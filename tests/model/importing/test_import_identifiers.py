@@ -113,7 +113,11 @@ def dicom(pixels: np.ndarray, index: int) -> FileDataset:
     ds.SOPClassUID, ds.SOPInstanceUID = UltrasoundImageStorage, meta.MediaStorageSOPInstanceUID
     ds.PatientName, ds.PatientID, ds.PatientBirthDate = f"{family}^{given}", number, born.replace("-", "")
     ds.StudyDate, ds.PatientSex, ds.AccessionNumber = "20210503", "F", "ACC5512907"
-    ds.InstitutionName, ds.PatientAddress, ds.OperatorsName = "St. Hedwig Hospital", "Lane 77, Ruritania", "Sonja^Operator"
+    ds.InstitutionName, ds.PatientAddress, ds.OperatorsName = (
+        "St. Hedwig Hospital",
+        "Lane 77, Ruritania",
+        "Sonja^Operator",
+    )
     ds.ReferringPhysicianName = "Pemberton^Dr"
     inner = Dataset()
     inner.PatientName, inner.PatientID = f"{family}^{given}", number
@@ -148,7 +152,9 @@ def test_dicom_tags_regions_and_text_inside_the_region(tmp_path: Path, run: Call
         name = f"{family}.dcm"
         folder.mkdir(exist_ok=True)
         dicom(pixels, i).save_as(folder / name)
-        rows.append([name, f"{given.upper()} {family.upper()}: nodule of 9 mm. Operator Sonja. Lane 77.", "pos" if i else "neg"])
+        rows.append(
+            [name, f"{given.upper()} {family.upper()}: nodule of 9 mm. Operator Sonja. Lane 77.", "pos" if i else "neg"]
+        )
     manifest = write_table(folder / "list.csv", ["DICOM", "Findings", "LLNM"], rows)
     done = run(manifest)
     assert done.taken == 3
@@ -190,9 +196,17 @@ def test_messages_of_bad_cells_repeat_nothing(tmp_path: Path, run: Callable[...,
 def test_a_category_that_names_the_patient_is_refused(tmp_path: Path, run: Callable[..., Imported]) -> None:
     rows = [["Zebrowski Quentin", "Zebrowski" if i == 3 else "red", "40"] for i in range(8)]
     manifest = write_table(tmp_path / "export" / "m.csv", ["Name", "Ward", "Age"], rows)
-    ward = {"to": "own", "name": "ward", "label": "Ward", "kind": "category", "values": {"red": "red", "Zebrowski": "Zebrowski"}}
+    ward = {
+        "to": "own",
+        "name": "ward",
+        "label": "Ward",
+        "kind": "category",
+        "values": {"red": "red", "Zebrowski": "Zebrowski"},
+    }
     columns = {"Name": {"to": "identifying"}, "Ward": ward, "Age": {"to": "age_years"}}
-    with pytest.raises(CaseError, match=r"column Ward: has a value that is one of the patient's own .*\(first in row 5\)") as told:
+    with pytest.raises(
+        CaseError, match=r"column Ward: has a value that is one of the patient's own .*\(first in row 5\)"
+    ) as told:
         run(manifest, {"columns": columns})
     assert_nothing(tmp_path, tmp_path / "export", str(told.value))
     ward["values"]["Zebrowski"] = "blue"  # type: ignore[index]

@@ -37,7 +37,10 @@ def export(folder: Path, count: int, **columns: list[Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(min(count, 8)):
         Image.fromarray(speckle(i)).save(folder / f"s{i}.png")
-    rows = [[f"K{i:05d}", 30 + i % 40, "F" if i % 3 else "M", f"s{i % 8}.png", "yes" if i % 4 == 0 else "no"] for i in range(count)]
+    rows = [
+        [f"K{i:05d}", 30 + i % 40, "F" if i % 3 else "M", f"s{i % 8}.png", "yes" if i % 4 == 0 else "no"]
+        for i in range(count)
+    ]
     rows = [[*row, *(values[i] for values in columns.values())] for i, row in enumerate(rows)]
     return write_table(folder / "m.csv", ["Patient ID", "Age", "Gender", "Image", "LLNM", *columns], rows)
 
@@ -66,7 +69,9 @@ def test_a_dry_run_tells_everything_by_row_and_writes_no_cohort(tmp_path: Path, 
     assert (real.taken, real.dropped, real.told) == (done.taken, done.dropped, done.told)
 
 
-def test_the_same_command_twice_changes_no_byte(tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_command_twice_changes_no_byte(
+    tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = export(tmp_path / "export", 10)
     first = run(manifest)
     before = files_of(tmp_path / "cohort")
@@ -83,7 +88,9 @@ def test_the_same_command_twice_changes_no_byte(tmp_path: Path, run: Callable[..
     assert files_of(tmp_path / "cohort") == before
 
 
-def test_processes_give_the_bytes_of_one(tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_give_the_bytes_of_one(
+    tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("model.importing.run._FEW", 0)
     manifest = export(tmp_path / "export", 20)
     run(manifest)
@@ -97,7 +104,17 @@ def test_processes_give_the_bytes_of_one(tmp_path: Path, run: Callable[..., Impo
 def test_kill_9_leaves_no_cohort_and_the_same_command_goes_on(tmp_path: Path, run: Callable[..., Imported]) -> None:
     manifest = export(tmp_path / "export", 240)
     out = tmp_path / "cohort"
-    command = [sys.executable, "-c", "from model.cli import app; app()", "import", str(manifest), "--out", str(out), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-c",
+        "from model.cli import app; app()",
+        "import",
+        str(manifest),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     images = staged_at(out) / "images"
     try:
@@ -124,7 +141,9 @@ def test_kill_9_leaves_no_cohort_and_the_same_command_goes_on(tmp_path: Path, ru
     assert len(read_cohort(out)) == 240
 
 
-def test_a_full_disk_is_told_and_leaves_no_cohort(tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_and_leaves_no_cohort(
+    tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = export(tmp_path / "export", 12)
     real, count = rows_module._write, []
 
@@ -143,7 +162,9 @@ def test_a_full_disk_is_told_and_leaves_no_cohort(tmp_path: Path, run: Callable[
     assert run(manifest).taken == 12
 
 
-def test_a_decoder_that_dies_costs_its_row_alone(tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_dies_costs_its_row_alone(
+    tmp_path: Path, run: Callable[..., Imported], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A segmentation fault cannot be caught; here a worker process ends itself on one row."""
     monkeypatch.setattr("model.importing.run._FEW", 0)
     manifest = export(tmp_path / "export", 10)
@@ -220,7 +241,9 @@ def test_what_predicts_the_outcome_perfectly_is_questioned(tmp_path: Path, run: 
     manifest = export(tmp_path / "export", 40, Marker=["high" if i % 4 == 0 else "low" for i in range(40)])
     dry = run(manifest, dry=True)
     assert [q.column for q in dry.survey.questions] == ["Marker"]
-    with pytest.raises(CaseError, match=r"column Marker: predicts the outcome almost perfectly by itself \(AUROC 1.000\)"):
+    with pytest.raises(
+        CaseError, match=r"column Marker: predicts the outcome almost perfectly by itself \(AUROC 1.000\)"
+    ):
         run(manifest)
     assert not (tmp_path / "cohort").exists()
     from model.importing.manifest import open_manifest
@@ -241,7 +264,9 @@ def test_what_is_only_filled_for_one_class_is_questioned(tmp_path: Path, run: Ca
 
 def test_mixed_units_are_questioned(tmp_path: Path, run: Callable[..., Imported]) -> None:
     manifest = export(tmp_path / "export", 12, Size=[1.1, 12, 9, 0.8, 14, 1.7, 22, 31, 8, 1.2, 7, 9])
-    with pytest.raises(CaseError, match="column Size: seems to mix cm and mm: 4 values are under 2 .*row 2.*8 are over 6"):
+    with pytest.raises(
+        CaseError, match="column Size: seems to mix cm and mm: 4 values are under 2 .*row 2.*8 are over 6"
+    ):
         run(manifest)
     with_units = export(tmp_path / "clear", 3, Size=["1.1 cm", "12 mm", "0,9cm"])
     run(with_units)
@@ -265,7 +290,12 @@ def test_a_mapping_that_cannot_be_followed_is_refused(
     tmp_path: Path, run: Callable[..., Imported], change: dict[str, Any], words: str
 ) -> None:
     manifest = export(tmp_path / "export", 4, Stage=list("1212"), Recurred=["yes", "no", "no", "no"])
-    columns = {"Patient ID": {"to": "patient"}, "Age": {"to": "age_years"}, "Image": {"to": "image_transverse"}, "LLNM": {"to": "endpoint"}}
+    columns = {
+        "Patient ID": {"to": "patient"},
+        "Age": {"to": "age_years"},
+        "Image": {"to": "image_transverse"},
+        "LLNM": {"to": "endpoint"},
+    }
     with pytest.raises(CaseError, match=words):
         run(manifest, {"columns": columns | change})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["export"]

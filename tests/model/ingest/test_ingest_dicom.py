@@ -33,7 +33,9 @@ def coloured(seed: int = 0) -> np.ndarray:
     return pixels
 
 
-def file_of(pixels: np.ndarray, kind: str, syntax: str = uid.ExplicitVRLittleEndian, frames: int = 1, **tags: Any) -> FileDataset:
+def file_of(
+    pixels: np.ndarray, kind: str, syntax: str = uid.ExplicitVRLittleEndian, frames: int = 1, **tags: Any
+) -> FileDataset:
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = uid.UltrasoundImageStorage, syntax
     meta.MediaStorageSOPInstanceUID = uid.generate_uid()
@@ -141,7 +143,9 @@ def test_colour_spaces_agree() -> None:
 
 def test_deep_grey_follows_its_bits_and_window() -> None:
     deep = (tissue().astype(np.uint16) << 4) + 7
-    np.testing.assert_allclose(grey_of(saved(file_of(deep, "MONOCHROME2", BitsStored=12, HighBit=11))), deep / 4095, atol=1e-6)
+    np.testing.assert_allclose(
+        grey_of(saved(file_of(deep, "MONOCHROME2", BitsStored=12, HighBit=11))), deep / 4095, atol=1e-6
+    )
     windowed = file_of(deep, "MONOCHROME2", BitsStored=12, HighBit=11, WindowCenter=2048, WindowWidth=1024)
     grey = grey_of(saved(windowed))
     expected = ((deep - (2048 - 0.5)) / (1024 - 1) + 0.5).clip(0, 1)
@@ -165,7 +169,9 @@ def test_the_sharpest_frame_or_the_one_that_is_named() -> None:
     np.testing.assert_array_equal((grey_of(saved(ds), frame=5) * 255).round(), frames[4])
 
 
-def region(box: tuple[int, int, int, int], delta: tuple[float, float], *, kind: tuple[int, int] = (1, 1), unit: int = 3) -> Dataset:
+def region(
+    box: tuple[int, int, int, int], delta: tuple[float, float], *, kind: tuple[int, int] = (1, 1), unit: int = 3
+) -> Dataset:
     made = Dataset()
     made.RegionSpatialFormat, made.RegionDataType = kind
     made.RegionLocationMinX0, made.RegionLocationMinY0, made.RegionLocationMaxX1, made.RegionLocationMaxY1 = box
@@ -186,7 +192,14 @@ def test_the_largest_tissue_region_is_cut_out_and_calibrates_each_axis() -> None
     assert found.cropped
 
 
-@pytest.mark.parametrize("wrong", [region((0, 0, 159, 127), (0.0, 0.01)), region((0, 0, 159, 127), (9.0, 9.0)), region((0, 0, 159, 127), (1, 1), unit=4)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        region((0, 0, 159, 127), (0.0, 0.01)),
+        region((0, 0, 159, 127), (9.0, 9.0)),
+        region((0, 0, 159, 127), (1, 1), unit=4),
+    ],
+)
 def test_an_impossible_calibration_is_left_out(wrong: Dataset) -> None:
     found = decode_dicom(saved(file_of(tissue(), "MONOCHROME2", SequenceOfUltrasoundRegions=[wrong])), name="x")
     assert found.spacing_mm is None
