@@ -103,7 +103,8 @@ def _line(i: int, proposed: Column, seen: Profile, key: str) -> Column:
         f"{proposed.column} goes to", ALL_TARGETS, ALL_TARGETS.index(proposed.to) if proposed.to in ALL_TARGETS else 0, format_func=label,
         key=f"{base}-to", label_visibility="collapsed",
     )  # fmt: skip
-    made = replace(proposed, to=to, why=proposed.why if to == proposed.to else "")
+    # Of a proposal for something else, only the unit may still be right.
+    made = proposed if to == proposed.to else Column(proposed.column, to, unit=proposed.unit)
     if to in ("", IDENTIFYING):
         if made.why:
             how.caption(literal(made.why.capitalize() + "."))
@@ -149,13 +150,14 @@ def _how(made: Column, seen: Profile, base: str) -> Column:
                 "Unit", units, units.index(now) if now in units else 0, key=f"{base}-unit", label_visibility="collapsed"
             )
             return replace(made, unit="" if unit == spec.unit else unit)
-        return made
+        return replace(made, unit="")
     if kind in ("category", "flag"):
+        made = replace(made, unit="")
         return replace(
             made,
             values=_values(made, seen, base, "yes or no" if kind == "flag" else ", ".join(spec.values) if spec else ""),
         )
-    return made
+    return replace(made, unit="")
 
 
 def _values(made: Column, seen: Profile, base: str, allowed: str) -> dict[str, str]:

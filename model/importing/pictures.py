@@ -83,9 +83,7 @@ def read_picture(source: Path | bytes, frame: int | None = None) -> Picture:
     if says_so and not texts and not cropped:
         raise CellError("the file says that text is burnt in, but none was found to blank; crop or clean it first")
     if texts:
-        notices.append(
-            f"{len(texts)} lines of burnt-in text were blanked" if len(texts) > 1 else "burnt-in text was blanked"
-        )
+        notices.append("burnt-in text was blanked")
     return Picture(
         grey, None if file_mm is None else image.spacing(file_mm), image.scale, box, shape, tuple(notices), fingerprint(grey),
         facts, identifiers,

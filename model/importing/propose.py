@@ -6,6 +6,7 @@ means and no rule makes safe is left out, with the reason.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from model.importing.manifest import Manifest
@@ -197,7 +198,8 @@ def _values(spec: Field, target: str, seen: Profile) -> dict[str, str] | None:
 def _own(name: str, seen: Profile, taken: set[str]) -> Column:
     """A column that no field means, as a field of the cohort's own where that is safe."""
     own = field_name_of(name)
-    label = " ".join(name.replace("_", " ").split())
+    unit = name_and_unit(name)[1]
+    label = " ".join(re.sub(rf"[\s_]*[(\[]?{unit}[)\]]?\s*$", "", name, flags=re.IGNORECASE).replace("_", " ").split()) or name
     while own in taken or own in FIELD:
         own = f"{own}_own"
     values = list(seen.counts or ())
@@ -216,7 +218,7 @@ def _own(name: str, seen: Profile, taken: set[str]) -> Column:
             name=own,
             label=label,
             kind="number",
-            unit=name_and_unit(name)[1],
+            unit=unit,
             low=low,
             high=seen.high + spread,
         )

@@ -156,7 +156,7 @@ def _letters(
             pixels[max(0, top - 3), left : left + width],
             pixels[min(top + height + 2, len(pixels) - 1), left : left + width],
         )
-        letters.append(_Letter(box, count, all(float(np.median(edge)) < _BLACK for edge in around)))
+        letters.append(_Letter(box, count, all(np.sort(edge)[len(edge) // 2] < _BLACK for edge in around)))
     return letters
 
 

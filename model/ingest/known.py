@@ -12,7 +12,9 @@ from collections.abc import Iterable
 
 from model.ingest.reports import BLANK
 
-_SHORTEST_WORD, _SHORTEST_NUMBER = 2, 3
+_SHORTEST_WORD, _SHORTEST_NUMBER, _SHORTEST_JOINED, _SHORTEST_PART = 2, 3, 4, 6
+_MOST_PARTS = 12  # of a number written with signs between its figures
+_WORD = re.compile(r"[^\W_]+")
 # Parts of names and addresses that are also plain English or medical words, and lead to nobody by themselves.
 _COMMON = frozenset(
     [
@@ -148,7 +150,7 @@ _COMMON = frozenset(
 
 
 class Known:
-    """Compiled search for a patient's identifying words.
+    """Search for a patient's identifying words.
 
     Parameters
     ----------
@@ -157,32 +159,48 @@ class Known:
 
     def __init__(self, values: Iterable[str]) -> None:
         words: set[str] = set()
+        joined: set[str] = set()
         for value in values:
             words |= telling_words(value)
-            joined = re.sub(r"[\W_]+", "", fold(value))
-            if any(c.isdigit() for c in joined) and len(joined) >= 4:
-                words.add(joined)
-        longest_first = sorted(words, key=lambda w: (-len(w), w))
-        # Between the parts of a number or a name that was written together, signs may stand.
-        self._short = frozenset(w for w in words if len(w) < 3)
-        self._pattern = re.compile(
-            "|".join(rf"(?<![^\W_]){_loose(w)}(?![^\W_])" for w in longest_first) or r"(?!)", re.IGNORECASE
-        )
+            whole = re.sub(r"[\W_]+", "", fold(value))
+            if any(c.isdigit() for c in whole) and len(whole) >= _SHORTEST_JOINED:
+                joined.add(whole)
+        self._words = frozenset(words | joined)
+        # A number may be written with signs between its parts, and a long name be part of a longer word.
+        self._joined = frozenset(w for w in self._words if any(c.isdigit() for c in w) and len(w) >= _SHORTEST_JOINED)
+        self._long = tuple(w for w in self._words if len(w) >= _SHORTEST_PART)
 
     def blank(self, text: str) -> tuple[str, int]:
-        """The text with each known word replaced by "▇▇", and how many were."""
+        """The text (in Unicode's form NFC) with each known word replaced by "▇▇", and how many were."""
+        text = unicodedata.normalize("NFC", text)
         folded = fold(text)
-        if len(folded) != len(text):  # a letter that falls apart: compare what can be written
-            text = folded
+        tokens = [(m.start(), m.end(), m[0]) for m in _WORD.finditer(folded)]
         pieces: list[str] = []
-        at = found = 0
-        for match in self._pattern.finditer(folded):
-            as_written = text[match.start() : match.end()]
-            if match[0].lower() in self._short and not as_written[0].isupper():
-                continue  # Li is a name, "li" hardly
-            pieces += [text[at : match.start()], BLANK]
-            at, found = match.end(), found + 1
+        at = found = i = 0
+        while i < len(tokens):
+            last = self._known_from(tokens, i, folded, text)
+            if last is not None:
+                pieces += [text[at : tokens[i][0]], BLANK]
+                at, found, i = tokens[last][1], found + 1, last
+            i += 1
         return "".join([*pieces, text[at:]]), found
+
+    def _known_from(self, tokens: list[tuple[int, int, str]], i: int, folded: str, text: str) -> int | None:
+        """The last of the words from the i-th on that are together known, None where there are none."""
+        start, end, word = tokens[i]
+        last = None
+        # Li is a name, "li" hardly.
+        if word in self._words and (len(word) > _SHORTEST_WORD or text[start].isupper() or not word.isascii()):
+            last = i
+        elif any(part in word for part in self._long):
+            last = i
+        for j in range(i + 1, min(len(tokens), i + _MOST_PARTS)):
+            if tokens[j][0] - end != 1 or folded[end] not in " ./-_^":
+                break
+            end, word = tokens[j][1], word + tokens[j][2]
+            if word in self._joined:
+                last = j
+        return last
 
     def __contains__(self, text: str) -> bool:
         """Whether a text holds any of the words."""
@@ -191,7 +209,7 @@ class Known:
 
 def telling_words(text: str) -> frozenset[str]:
     """The words of a text, folded, that could lead to a person."""
-    return frozenset(w for w in re.findall(r"[^\W_]+", fold(text)) if _telling(w))
+    return frozenset(w for w in _WORD.findall(fold(text)) if _telling(w))
 
 
 def fold(text: str) -> str:
@@ -210,8 +228,3 @@ def _telling(word: str) -> bool:
     if word.isdigit():
         return len(word) >= _SHORTEST_NUMBER
     return len(word) >= _SHORTEST_WORD or not word.isascii()
-
-
-def _loose(word: str) -> str:
-    """A number may be written with spaces or hyphens between its figures."""
-    return r"[ ./-]?".join(word) if len(word) >= 6 and any(c.isdigit() for c in word) else re.escape(word)
