@@ -104,7 +104,7 @@ def import_(
     mapping: Annotated[
         Path | None, typer.Option(help="What the columns mean (JSON). A dry run writes a proposal to it where it is not there.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken, mapped and dropped; write no cohort.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken and dropped; write no cohort.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
     key: Annotated[Path | None, typer.Option(help="Key of the pseudonyms; COHORT.key beside the cohort by default.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,

@@ -36,12 +36,16 @@ def centre_table(quality: Quality) -> pd.DataFrame:
     """One row a centre: cases, outcomes known, positive, and their share with its 95 % interval."""
     rows = [
         {
-            "Centre": c.centre, "Cases": c.cases, "Outcome known": c.known, "Positive": c.positive,
-            "Share (%)": None if c.share is None else 100 * c.share, "95 % from": None if c.low is None else 100 * c.low,
+            "Centre": c.centre,
+            "Cases": c.cases,
+            "Outcome known": c.known,
+            "Positive": c.positive,
+            "Share (%)": None if c.share is None else 100 * c.share,
+            "95 % from": None if c.low is None else 100 * c.low,
             "95 % to": None if c.high is None else 100 * c.high,
         }
         for c in quality.centres
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -53,9 +57,18 @@ def missing_map(quality: Quality) -> go.Figure:
     words = [[f"{s:.0f} %" for s in row] for row in share]
     drawn = go.Figure(
         go.Heatmap(
-            z=share, x=[f"{c.centre} ({c.cases:,})" for c in quality.centres], y=[f.label for f in fields], text=words, texttemplate="%{text}",
-            zmin=0, zmax=100, colorscale="Blues", colorbar={"title": "missing (%)", "thickness": 12}, xgap=1, ygap=1,
+            z=share,
+            x=[f"{c.centre} ({c.cases:,})" for c in quality.centres],
+            y=[f.label for f in fields],
+            text=words,
+            texttemplate="%{text}",
+            zmin=0,
+            zmax=100,
+            colorscale="Blues",
+            colorbar={"title": "missing (%)", "thickness": 12},
+            xgap=1,
+            ygap=1,
             hovertemplate="%{y}, %{x}: %{text} missing<extra></extra>",
         )
-    )  # fmt: skip
+    )
     return styled(drawn, height=60 + 26 * len(fields))

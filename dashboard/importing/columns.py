@@ -28,12 +28,20 @@ from model.ingest.table import PATH_COLUMNS
 from model.schema import FIELD
 
 _LABELS = {
-    "": "— leave out —", OWN: "A field of this cohort's own", ENDPOINT: "The outcome", PATIENT: "Patient number (becomes a pseudonym)",
-    IDENTIFYING: "Identifying: leave out, search texts for it", REPORT_FILE: "Ultrasound report (file name)", BORN: "Date of birth (for the age)",
-    SEEN: "Date of examination (for the age)", "frame_transverse": "Transverse picture: frame", "frame_longitudinal": "Longitudinal picture: frame",
-    "pixel_spacing_mm": "Pixel spacing (mm)", "pixel_spacing_row_mm": "Pixel spacing, rows (mm)",
+    "": "— leave out —",
+    OWN: "A field of this cohort's own",
+    ENDPOINT: "The outcome",
+    PATIENT: "Patient number (becomes a pseudonym)",
+    IDENTIFYING: "Identifying: leave out, search texts for it",
+    REPORT_FILE: "Ultrasound report (file name)",
+    BORN: "Date of birth (for the age)",
+    SEEN: "Date of examination (for the age)",
+    "frame_transverse": "Transverse picture: frame",
+    "frame_longitudinal": "Longitudinal picture: frame",
+    "pixel_spacing_mm": "Pixel spacing (mm)",
+    "pixel_spacing_row_mm": "Pixel spacing, rows (mm)",
     "pixel_spacing_column_mm": "Pixel spacing, columns (mm)",
-}  # fmt: skip
+}
 _ORDERS = {"": "year first, or plain", "dmy": "day, month, year", "mdy": "month, day, year"}
 _KINDS = ("number", "category", "flag")
 _ELSE = "anything else"
@@ -54,8 +62,8 @@ def edited(given: Given) -> Agreed:
     endpoint = _endpoint(given)
     st.subheader("What the columns mean")
     st.caption(
-        "Proposed by name and content; correct what is wrong. What leads to a person is never stored; what is known only after surgery must not "
-        "become a field."
+        "Proposed by name and content; correct what is wrong. What leads to a person is never stored; what is known only after "
+        "surgery must not become a field."
     )
     columns = [
         _line(i, _proposed(given, name), given.profiles[name], given.key)
@@ -100,9 +108,13 @@ def _line(i: int, proposed: Column, seen: Profile, key: str) -> Column:
     about.markdown(f"**{literal(proposed.column)}**  \n:gray[{literal(holds(seen))}]")
     base = f"import-{key}-{i}"
     to = goes.selectbox(
-        f"{proposed.column} goes to", ALL_TARGETS, ALL_TARGETS.index(proposed.to) if proposed.to in ALL_TARGETS else 0, format_func=label,
-        key=f"{base}-to", label_visibility="collapsed",
-    )  # fmt: skip
+        f"{proposed.column} goes to",
+        ALL_TARGETS,
+        ALL_TARGETS.index(proposed.to) if proposed.to in ALL_TARGETS else 0,
+        format_func=label,
+        key=f"{base}-to",
+        label_visibility="collapsed",
+    )
     # Of a proposal for something else, only the unit may still be right.
     made = proposed if to == proposed.to else Column(proposed.column, to, unit=proposed.unit)
     if to in ("", IDENTIFYING):
@@ -138,9 +150,13 @@ def _how(made: Column, seen: Profile, base: str) -> Column:
     if made.to in (BORN, SEEN):
         options = list(_ORDERS)
         chosen = st.selectbox(
-            "Order", options, options.index(made.dates) if made.dates in options else 0, format_func=_ORDERS.__getitem__, key=f"{base}-dates",
+            "Order",
+            options,
+            options.index(made.dates) if made.dates in options else 0,
+            format_func=_ORDERS.__getitem__,
+            key=f"{base}-dates",
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
         return replace(made, dates=cast(DateOrder, chosen))
     if kind == "number" and spec is not None:
         units = known_units(spec.unit)

@@ -70,9 +70,12 @@ def quality_section(out: Path) -> None:
     table = filled_table(quality)
     st.dataframe(table, hide_index=True, column_config={"Missing (%)": st.column_config.NumberColumn(format="%.1f")})
     figure(
-        missing_map(quality), "Share of cases (%) in which a field is missing, by centre (cases in brackets).", key="import-missing", data=table,
+        missing_map(quality),
+        "Share of cases (%) in which a field is missing, by centre (cases in brackets).",
+        key="import-missing",
+        data=table,
         alt=f"Missing values of {len(quality.fields)} fields in {len(quality.centres)} centres.",
-    )  # fmt: skip
+    )
     _centres(quality)
 
 

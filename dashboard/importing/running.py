@@ -33,7 +33,8 @@ def section(given: Given, agreed: Agreed) -> tuple[Path, Imported] | None:
         problem(error)
         return None
     st.caption(
-        f"Written to {literal(str(out))}; the key of its pseudonyms beside it ({literal(key_beside(out).name)}), which you keep for yourself."
+        f"Written to {literal(str(out))}; the key of its pseudonyms beside it ({literal(key_beside(out).name)}), "
+        "which you keep for yourself."
     )
     if dry or real:
         st.session_state.pop("import-done", None)

@@ -13,9 +13,9 @@ def main() -> None:
     """Upload, map, try, import, look."""
     st.title("Import a cohort")
     st.caption(
-        "Your table and files stay in the memory of this session. What is written holds nothing that leads to a person: pixels without text or tags, "
-        "pseudonyms, reports and fields that were searched for names, dates and numbers. For more than a few thousand files use "
-        "`llnm import MANIFEST --out COHORT` with the mapping from this page."
+        "Your table and files stay in the memory of this session. What is written holds nothing that leads to a person: pixels "
+        "without text or tags, pseudonyms, reports and fields that were searched for names, dates and numbers. For more than a "
+        "few thousand files use `llnm import MANIFEST --out COHORT` with the mapping from this page."
     )
     try:
         export = given.upload()

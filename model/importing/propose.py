@@ -38,8 +38,8 @@ _MOST_OWN_VALUES = 20
 _MORE_VALUES: Mapping[str, Mapping[str, str]] = {
     "sex": {"female": "female", "male": "male", "weiblich": "female", "männlich": "male", "maennlich": "male", "femme": "female",
             "homme": "male", "女": "female", "男": "male", "2": "female", "1": "male"},
-    "multifocal": {"multi focal": "yes", "multifocal": "yes", "multiple": "yes", "uni focal": "no", "unifocal": "no", "single": "no",
-                   "solitary": "no"},
+    "multifocal": {"multi focal": "yes", "multifocal": "yes", "multiple": "yes", "uni focal": "no", "unifocal": "no",
+                   "single": "no", "solitary": "no"},
     "side": {"left side": "left", "right side": "right", "links": "left", "rechts": "right", "左": "left", "右": "right"},
     "histology": {"papillary carcinoma": "PTC", "papillary thyroid carcinoma": "PTC", "follicular carcinoma": "FTC",
                   "medullary carcinoma": "MTC"},
@@ -70,7 +70,7 @@ def propose(manifest: Manifest, found: Mapping[str, Profile], endpoint: Mapping[
     # Exact names first, so that "Age" is not taken by "Age at first scan".
     order = sorted(manifest.header, key=lambda name: (not _exact(name), manifest.header.index(name)))
     for name in order:
-        made = _proposed(name, found[name], taken, manifest.separator)
+        made = _proposed(name, found[name], taken)
         if made.to not in (IDENTIFYING, OWN, ""):
             taken.add(made.to)
         if made.to == OWN:
@@ -92,7 +92,7 @@ def _exact(column: str) -> bool:
     return any(name == plain_name(target) for target in ALL_TARGETS)
 
 
-def _proposed(name: str, seen: Profile, taken: set[str], separator: str) -> Column:
+def _proposed(name: str, seen: Profile, taken: set[str]) -> Column:
     if not seen.filled:
         return Column(name, "", why="empty")
     if plain_name(name) in N_CATEGORY and ENDPOINT not in taken and _has(seen, "n1b"):
@@ -100,7 +100,7 @@ def _proposed(name: str, seen: Profile, taken: set[str], separator: str) -> Colu
             name, ENDPOINT, _present({"n1b": "yes", OTHERS: "no"}, seen), why="N1b is lateral node metastasis"
         )
     for target in meanings(name):
-        if target not in taken and (made := _fits(name, target, seen, separator)) is not None:
+        if target not in taken and (made := _fits(name, target, seen)) is not None:
             return made
     if known_afterwards(name):
         return Column(name, "", why="known only after surgery or follow-up")
@@ -113,7 +113,7 @@ def _proposed(name: str, seen: Profile, taken: set[str], separator: str) -> Colu
     return _own(name, seen, taken)
 
 
-def _fits(name: str, target: str, seen: Profile, separator: str) -> Column | None:
+def _fits(name: str, target: str, seen: Profile) -> Column | None:
     """The column as it would go to a target, None where its cells are not of that kind."""
     if target == PATIENT:
         return Column(name, PATIENT) if not (seen.mostly_dates or seen.pictures) else None
@@ -138,12 +138,12 @@ def _fits(name: str, target: str, seen: Profile, separator: str) -> Column | Non
     if spec.role in ("input", "measured") and known_afterwards(name):
         return None
     if spec.kind == "number":
-        return _number(name, spec, seen, separator)
+        return _number(name, spec, seen)
     values = _values(spec, target, seen)
     return None if values is None else Column(name, target, values)
 
 
-def _number(name: str, spec: Field, seen: Profile, separator: str) -> Column | None:
+def _number(name: str, spec: Field, seen: Profile) -> Column | None:
     if not seen.mostly_numbers:
         return None
     unit = name_and_unit(name)[1]
@@ -199,7 +199,10 @@ def _own(name: str, seen: Profile, taken: set[str]) -> Column:
     """A column that no field means, as a field of the cohort's own where that is safe."""
     own = field_name_of(name)
     unit = name_and_unit(name)[1]
-    label = " ".join(re.sub(rf"[\s_]*[(\[]?{unit}[)\]]?\s*$", "", name, flags=re.IGNORECASE).replace("_", " ").split()) or name
+    label = (
+        " ".join(re.sub(rf"[\s_]*[(\[]?{unit}[)\]]?\s*$", "", name, flags=re.IGNORECASE).replace("_", " ").split())
+        or name
+    )
     while own in taken or own in FIELD:
         own = f"{own}_own"
     values = list(seen.counts or ())

@@ -264,7 +264,8 @@ def _notices(
     if not known:
         yield f"No case has an outcome ({label}): the cohort can be predicted, but not trained or evaluated on."
     elif positive in (0, known):
-        yield f"All {known:,} cases with an outcome are {'positive' if positive else 'negative'} for {label}: no model can be trained or evaluated."
+        which = "positive" if positive else "negative"
+        yield f"All {known:,} cases with an outcome are {which} for {label}: no model can be trained or evaluated."
     elif min(positive, known - positive) < _RARE:
         yield f"Only {min(positive, known - positive)} cases of the rarer class of {label}."
     if 0 < known < cases:
@@ -273,7 +274,8 @@ def _notices(
         if 0 < have[what] < cases:
             yield f"{cases - have[what]:,} of {cases:,} cases have {words}."
     if have["picture"] and have["spacing"] < have["picture"]:
-        yield f"{have['picture'] - have['spacing']:,} cases with pictures have no pixel spacing: distances are given in % of gland depth."
+        lacking = have["picture"] - have["spacing"]
+        yield f"{lacking:,} cases with pictures have no pixel spacing: distances are given in % of gland depth."
     if near:
         yield f"{len(near)} pairs of cases have near-identical pictures: the same patient twice would leak between splits."
     for f in fields:

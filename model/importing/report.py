@@ -18,7 +18,8 @@ def lines(done: Imported, agreed: Agreed) -> Iterator[str]:
     yield "Columns:"
     yield from (f"  {c.column} → {_goes(c)}" for c in agreed.columns)
     yield f"Rows: {found.rows:,}, of {found.patients:,} patients; {done.taken:,} taken, {done.dropped:,} dropped."
-    yield f"Outcome: {found.positives:,} positive, {found.negatives:,} negative, {found.rows - found.positives - found.negatives:,} unknown."
+    unknown = found.rows - found.positives - found.negatives
+    yield f"Outcome: {found.positives:,} positive, {found.negatives:,} negative, {unknown:,} unknown."
     for t in done.told[:MAX_TOLD]:
         where = f"{t['column']}: " if t["column"] else ""
         yield f"  {t['effect']}: {where}{t['what']} — {_rows(t['rows'], t['first_row'])}"

@@ -223,7 +223,7 @@ def do_row(plan: Plan, job: Job, out: Path | None) -> Done:
     values, told = plan.values(job.row, job.cells)
     pictures = _pictures(plan, job, values, told)
     masks = _masks(plan, job, pictures, told)
-    spacing = _settle_spacing(plan, job, values, pictures, masks, told)
+    spacing = _settle_spacing(job, values, pictures, masks, told)
     for picture in pictures.values():
         for name, fact in picture.facts.items():
             if (
@@ -293,7 +293,6 @@ def _masks(plan: Plan, job: Job, pictures: Mapping[View, Picture], told: list[To
 
 
 def _settle_spacing(
-    plan: Plan,
     job: Job,
     values: Mapping[str, Value],
     pictures: dict[View, Picture],
@@ -304,7 +303,7 @@ def _settle_spacing(
 
     A file's own calibration goes before the table's, which is for the file as it was before any shrinking.
     """
-    given = _table_spacing(plan, job, values, told)
+    given = _table_spacing(job, values, told)
     mm = {
         view: p.spacing_mm or (None if given is None else (given[0] * p.scale[0], given[1] * p.scale[1]))
         for view, p in pictures.items()
@@ -333,7 +332,7 @@ def _settle_spacing(
     return settled
 
 
-def _table_spacing(plan: Plan, job: Job, values: Mapping[str, Value], told: list[Told]) -> tuple[float, float] | None:
+def _table_spacing(job: Job, values: Mapping[str, Value], told: list[Told]) -> tuple[float, float] | None:
     pair = [values.get(c, values.get(SPACING.name)) for c in SPACING_COLUMNS]
     if None in pair:
         if any(v is not None for v in pair):

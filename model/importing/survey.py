@@ -205,9 +205,10 @@ def survey(
     progress(count)
     if not count:
         raise CaseError("the table holds no case", where="manifest", fix="Give a header and one row for each case.")
-    if twice := jobs.in_two_splits():
+    split_column = agreed.to("split")
+    if split_column is not None and (twice := jobs.in_two_splits()):
         faults = [f"the patient of row {a} is in another split in row {b}" for a, b in twice]
-        raise list_faults(faults, where=f"column {agreed.to('split').column if agreed.to('split') else ''}")
+        raise list_faults(faults, where=f"column {split_column.column}")
     questions = [
         *_naming(named),
         *_leaks(agreed, weighed),
@@ -215,7 +216,7 @@ def survey(
         *_date_orders(orders),
         *_unread_values(agreed, unread, filled),
     ]
-    notices = _notices(agreed, count, jobs.patients, outcomes, plan)
+    notices = _notices(plan, jobs.patients, outcomes)
     found = Survey(
         count,
         jobs.patients,
@@ -275,27 +276,31 @@ def _weigh_length(counts: list[int], row: int, cell: str, separator: str) -> Non
 def _naming(named: dict[str, int]) -> Iterator[Question]:
     for column, row in named.items():
         yield Question(
-            column, f"has a value that is one of the patient's own identifying words (first in row {row})",
+            column,
+            f"has a value that is one of the patient's own identifying words (first in row {row})",
             "Map that value to another word or to “”, or the column to “identifying”.",
-        )  # fmt: skip
+        )
 
 
 def _leaks(agreed: Agreed, weighed: dict[str, _Weighed]) -> Iterator[Question]:
     for column, found in weighed.items():
         if column not in agreed.confirmed and (auroc := found.auroc()) >= _PERFECT:
             yield Question(
-                column, f"predicts the outcome almost perfectly by itself (AUROC {auroc:.3f}), as what is known only afterwards does",
+                column,
+                f"predicts the outcome almost perfectly by itself (AUROC {auroc:.3f}), as what is known only afterwards does",
                 "Map it to nothing, or name it under “confirmed” if it is known before surgery.",
-            )  # fmt: skip
+            )
 
 
 def _mixed_units(agreed: Agreed, lengths: dict[str, list[int]]) -> Iterator[Question]:
     for column, (small, large, small_row, large_row) in lengths.items():
         if small and large and column not in agreed.confirmed:
             yield Question(
-                column, f"seems to mix cm and mm: {small} values are under 2 (first in row {small_row}), {large} are over 6 (first in row "
-                f"{large_row})", "Write the unit into the cells or into two columns, or name it under “confirmed”.",
-            )  # fmt: skip
+                column,
+                f"seems to mix cm and mm: {small} values are under 2 (first in row {small_row}), {large} are over 6 (first in row "
+                f"{large_row})",
+                "Write the unit into the cells or into two columns, or name it under “confirmed”.",
+            )
 
 
 def _date_orders(orders: dict[str, Counter[str]]) -> Iterator[Question]:
@@ -304,9 +309,14 @@ def _date_orders(orders: dict[str, Counter[str]]) -> Iterator[Question]:
         if not day and not month:
             continue
         yield Question(
-            column, "holds dates whose day and month could be either" if day == month else "holds dates with the day first and others with the month first"
-            if day and month else "holds dates with the day or month first", "Give it “dates”: “dmy” or “mdy”.",
-        )  # fmt: skip
+            column,
+            "holds dates whose day and month could be either"
+            if day == month
+            else "holds dates with the day first and others with the month first"
+            if day and month
+            else "holds dates with the day or month first",
+            "Give it “dates”: “dmy” or “mdy”.",
+        )
 
 
 def _unread_values(agreed: Agreed, unread: Counter[str], filled: Counter[str]) -> Iterator[Question]:
@@ -317,17 +327,20 @@ def _unread_values(agreed: Agreed, unread: Counter[str], filled: Counter[str]) -
             and times > max(_UNREAD_FEW, _UNREAD_SHARE * filled[column])
         ):
             yield Question(
-                column, f"{times:,} of {filled[column]:,} cells do not fit", "Map its values or unit, map it to nothing, or name it under "
-                "“confirmed” to leave these cells empty.",
-            )  # fmt: skip
+                column,
+                f"{times:,} of {filled[column]:,} cells do not fit",
+                "Map its values or unit, map it to nothing, or name it under “confirmed” to leave these cells empty.",
+            )
 
 
-def _notices(agreed: Agreed, rows: int, patients: int, outcomes: Counter[bool], plan: Plan) -> Iterator[str]:
-    label = plan.agreed.schema.endpoint.label
+def _notices(plan: Plan, patients: int, outcomes: Counter[bool]) -> Iterator[str]:
+    agreed = plan.agreed
+    label = agreed.schema.endpoint.label
     if agreed.to(ENDPOINT) is None:
         yield "No column is mapped to the outcome: the cohort can be predicted, but not trained or evaluated on."
     elif len(outcomes) == 1:
-        yield f"All {sum(outcomes.values()):,} rows with an outcome are {'positive' if outcomes[True] else 'negative'} for {label}: no model can be trained or evaluated on them."
+        which = "positive" if outcomes[True] else "negative"
+        yield f"All {outcomes.total():,} rows with an outcome are {which} for {label}: no model can be trained or evaluated."
     elif not outcomes:
         yield f"No row has a readable outcome ({label})."
     if patients == 1:

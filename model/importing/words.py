@@ -19,8 +19,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
                   "date of surgery", "operation date", "op date", "us date", "ultrasound date", "scan date", "visit date"),
     "age_years": ("age", "age years", "age at surgery", "age at diagnosis", "alter", "patient age", "年龄"),
     "sex": ("sex", "gender", "geschlecht", "sexe", "性别"),
-    "size_mm": ("size", "nodule size", "tumor size", "tumour size", "diameter", "max diameter", "largest diameter", "maximum diameter",
-                "nodule diameter", "tumor diameter", "lesion size"),
+    "size_mm": ("size", "nodule size", "tumor size", "tumour size", "diameter", "max diameter", "largest diameter",
+                "maximum diameter", "nodule diameter", "tumor diameter", "lesion size"),
     "height_mm": ("height", "nodule height", "depth", "ap diameter", "anteroposterior diameter", "ap"),
     "width_mm": ("width", "nodule width", "transverse diameter"),
     "capsule_distance_mm": ("capsule distance", "distance to capsule"),
@@ -36,8 +36,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "braf_v600e": ("braf", "braf v600e", "brafv600e", "braf mutation"),
     "extrathyroidal_extension_suspected": ("extrathyroidal extension suspected", "ete suspected", "suspected ete", "us ete"),
     "tirads": ("tirads", "ti rads", "kwak", "kwak tirads", "k tirads", "tirads category"),
-    "image_transverse": ("image transverse", "transverse image", "transverse", "image t", "img transverse", "trans", "us transverse",
-                         "image", "picture", "file", "filename", "image file", "image path", "img", "dicom"),
+    "image_transverse": ("image transverse", "transverse image", "transverse", "image t", "img transverse", "trans",
+                         "us transverse", "image", "picture", "file", "filename", "image file", "image path", "img", "dicom"),
     "image_longitudinal": ("image longitudinal", "longitudinal image", "longitudinal", "sagittal", "image sagittal", "image l",
                            "img longitudinal", "long", "us longitudinal"),
     "nodule_mask_transverse": ("nodule mask transverse", "mask transverse", "mask", "nodule mask"),
@@ -57,7 +57,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "central_metastasis": ("central metastasis", "central node metastasis", "clnm", "central lymph node metastasis"),
 }  # fmt: skip
 
-N_CATEGORY = frozenset({"n", "pn", "n stage", "pn stage", "n category"})
+N_CATEGORY = frozenset({"n", "pn", "p n", "n stage", "pn stage", "p n stage", "n category"})
 """Names of the TNM node category, of which N1b is lateral node metastasis."""
 
 # Words of a column's name that say that it leads to a person, or is free text that may.

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -168,9 +168,9 @@ def _frame(stream: Any, header: Any, name: str, frame: int | None) -> tuple[Gray
 
 def _pixels(stream: Any, index: int) -> npt.NDArray[Any]:
     """(height, width) or (height, width, 3) of one frame, YBR already RGB; only this frame is decoded."""
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
-    return cast("npt.NDArray[Any]", pixel_array(stream, index=index))
+    return pixel_array(stream, index=index)
 
 
 def _sharpest(stream: Any, header: Any, name: str, count: int) -> int:
@@ -181,12 +181,14 @@ def _sharpest(stream: Any, header: Any, name: str, count: int) -> int:
         grey, _ = _grey(_pixels(stream, index), header, name)
         return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
-    looked = sorted(set(np.linspace(0, count - 1, min(count, _FRAMES_LOOKED_AT)).round().astype(int).tolist()))
+    looked: list[int] = sorted(
+        set(np.linspace(0, count - 1, min(count, _FRAMES_LOOKED_AT)).round().astype(int).tolist())
+    )
     return max(looked, key=sharpness)
 
 
 def _grey(pixels: npt.NDArray[Any], header: Any, name: str) -> tuple[GrayImage, list[str]]:
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
     kind = str(header.PhotometricInterpretation)
     if kind == "PALETTE COLOR":

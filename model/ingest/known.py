@@ -190,9 +190,9 @@ class Known:
         start, end, word = tokens[i]
         last = None
         # Li is a name, "li" hardly.
-        if word in self._words and (len(word) > _SHORTEST_WORD or text[start].isupper() or not word.isascii()):
-            last = i
-        elif any(part in word for part in self._long):
+        if (word in self._words and (len(word) > _SHORTEST_WORD or text[start].isupper() or not word.isascii())) or any(
+            part in word for part in self._long
+        ):
             last = i
         for j in range(i + 1, min(len(tokens), i + _MOST_PARTS)):
             if tokens[j][0] - end != 1 or folded[end] not in " ./-_^":

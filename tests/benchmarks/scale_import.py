@@ -39,9 +39,18 @@ def export(folder: Path, cases: int, drawn: int = 120) -> Path:
             row = rows[i % len(rows)]
             name = f"p{i:06d}.png"
             (images / name).hardlink_to(made / row["image_transverse"])
-            writer.writerow([
-                f"{4_000_000 + i}", f"Name{i} Given{i}", row["age_years"], row["sex"], row["size_mm"], row["report_text"], name, row["llnm"],
-            ])  # fmt: skip
+            writer.writerow(
+                [
+                    f"{4_000_000 + i}",
+                    f"Name{i} Given{i}",
+                    row["age_years"],
+                    row["sex"],
+                    row["size_mm"],
+                    row["report_text"],
+                    name,
+                    row["llnm"],
+                ]
+            )
     return images / "manifest.csv"
 
 
@@ -81,10 +90,15 @@ def rows(cases: int = 2000) -> list[dict[str, Any]]:
         finally:
             shutil.rmtree(folder)
         rate = count / seconds
-        found.append({
-            "what": f"import, {count:,} PNG cases", "per_second": round(rate, 1), "ratio": round(rate / LIMIT, 2), "fraction_of_peak": None,
-            "peak_mb": round(peak),
-        })  # fmt: skip
+        found.append(
+            {
+                "what": f"import, {count:,} PNG cases",
+                "per_second": round(rate, 1),
+                "ratio": round(rate / LIMIT, 2),
+                "fraction_of_peak": None,
+                "peak_mb": round(peak),
+            }
+        )
     return found
 
 

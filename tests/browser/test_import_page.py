@@ -33,9 +33,19 @@ def export(folder: Path, count: int = 8) -> Path:
             size = f"{float(row['size_mm'] or 9) / 10:.1f}".replace(".", ",")
             report = f"Patient: Quentin Zebrowski. {row['report_text']}"
             writer.writerow(
-                [f"MRN88421{i}", "Quentin Zebrowski", row["age_years"] or "50", "W" if row["sex"] == "female" else "M", size, f"{i},5",
-                 report, name, "N1b" if row["llnm"] == "yes" else "N0", "St. Hedwig"]
-            )  # fmt: skip
+                [
+                    f"MRN88421{i}",
+                    "Quentin Zebrowski",
+                    row["age_years"] or "50",
+                    "W" if row["sex"] == "female" else "M",
+                    size,
+                    f"{i},5",
+                    report,
+                    name,
+                    "N1b" if row["llnm"] == "yes" else "N0",
+                    "St. Hedwig",
+                ]
+            )
     return folder / "export.csv"
 
 

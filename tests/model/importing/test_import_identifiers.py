@@ -23,9 +23,20 @@ from model.importing.run import Imported
 from tests.model.importing.conftest import PATIENTS, ink, speckle, with_text, write_table
 
 SECRETS = [
-    *(part for family, given, number, born in PATIENTS for part in (family, given, number, number[3:], born, born.replace("-", ""))),
-    "Pemberton", "03/05/2021", "0441 235 6688", "Hedwig", "Ruritania", "Lane 77", "ACC5512907", "Sonja Operator",
-]  # fmt: skip
+    *(
+        part
+        for family, given, number, born in PATIENTS
+        for part in (family, given, number, number[3:], born, born.replace("-", ""))
+    ),
+    "Pemberton",
+    "03/05/2021",
+    "0441 235 6688",
+    "Hedwig",
+    "Ruritania",
+    "Lane 77",
+    "ACC5512907",
+    "Sonja Operator",
+]
 
 
 def found_in(text: str) -> list[str]:
@@ -182,11 +193,13 @@ def test_messages_of_bad_cells_repeat_nothing(tmp_path: Path, run: Callable[...,
     manifest = write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Size", "Smoker", "Age"], rows)
     mapping = {
         "columns": {
-            "Patient ID": {"to": "patient"}, "Size": {"to": "size_mm"}, "Age": {"to": "age_years"},
+            "Patient ID": {"to": "patient"},
+            "Size": {"to": "size_mm"},
+            "Age": {"to": "age_years"},
             "Smoker": {"to": "own", "name": "smoker", "label": "Smoker", "kind": "flag"},
         },
         "confirmed": ["Size", "Smoker"],
-    }  # fmt: skip
+    }
     done = run(manifest, mapping)
     assert done.taken == 12
     assert {t["what"] for t in done.told} == {"not a number", "not yes or no"}

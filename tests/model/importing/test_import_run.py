@@ -265,7 +265,7 @@ def test_what_is_only_filled_for_one_class_is_questioned(tmp_path: Path, run: Ca
 def test_mixed_units_are_questioned(tmp_path: Path, run: Callable[..., Imported]) -> None:
     manifest = export(tmp_path / "export", 12, Size=[1.1, 12, 9, 0.8, 14, 1.7, 22, 31, 8, 1.2, 7, 9])
     with pytest.raises(
-        CaseError, match="column Size: seems to mix cm and mm: 4 values are under 2 .*row 2.*8 are over 6"
+        CaseError, match=r"column Size: seems to mix cm and mm: 4 values are under 2 .*row 2.*8 are over 6"
     ):
         run(manifest)
     with_units = export(tmp_path / "clear", 3, Size=["1.1 cm", "12 mm", "0,9cm"])

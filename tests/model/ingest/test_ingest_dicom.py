@@ -223,15 +223,14 @@ def test_hostile_and_damaged_files_are_refused_without_repeating_them() -> None:
         for at in rng.integers(132, len(data), 12):
             data[at] = rng.integers(256)
         broken.append(bytes(data))
-    refused = 0
+    refused: list[str] = []
     for data in broken:
         try:
             decode_dicom(data, name="x")
         except ImageError as error:
-            refused += 1
-            assert "Zebrowski" not in str(error)
-            assert "8842117" not in str(error)
-    assert refused >= 5
+            refused.append(str(error))
+    assert len(refused) >= 5
+    assert not any("Zebrowski" in words or "8842117" in words for words in refused)
     huge = file_of(tissue(), "MONOCHROME2")
     huge.Rows = huge.Columns = 60000
     with pytest.raises(ImageError, match="60,000 × 60,000 pixels"):

@@ -34,7 +34,12 @@ def test_words_are_blanked_and_others_stay(known: str, text: str, expected: str)
 names = st.text(st.characters(categories=("Lu", "Ll"), max_codepoint=0x17F), min_size=3, max_size=12)
 
 
-@given(names, st.sampled_from(["upper", "lower", "title"]), st.text("abc ,.;()-", max_size=20), st.text(" ,.;()-", min_size=1, max_size=5))
+@given(
+    names,
+    st.sampled_from(["upper", "lower", "title"]),
+    st.text("abc ,.;()-", max_size=20),
+    st.text(" ,.;()-", min_size=1, max_size=5),
+)
 def test_a_name_is_found_wherever_it_stands(name: str, case: str, before: str, after: str) -> None:
     from model.ingest.known import fold, telling_words
 
