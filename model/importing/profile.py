@@ -28,7 +28,7 @@ class Profile:
         the units written beside them.
     whole : whether all numbers are whole.
     units : cells with each unit written beside the number.
-    dates : cells that are a date in each order.
+    dates : cells by the orders in which they are a date.
     pictures, texts : cells that name a picture, a text file.
     longest : characters of the longest cell.
     repeated : whether a value came twice, as far as was looked.
@@ -42,7 +42,7 @@ class Profile:
     whole: bool = True
     sampled: list[tuple[float, str]] = field(default_factory=list)
     units: Counter[str] = field(default_factory=Counter)
-    dates: Counter[DateOrder] = field(default_factory=Counter)
+    dates: Counter[frozenset[DateOrder]] = field(default_factory=Counter)
     pictures: int = 0
     texts: int = 0
     longest: int = 0
@@ -68,8 +68,8 @@ class Profile:
         if is_missing(cell):
             return
         self.filled += 1
-        for order in date_orders(cell):
-            self.dates[order] += 1
+        if orders := date_orders(cell):
+            self.dates[orders] += 1
         low = cell.lower()
         self.pictures += low.endswith(_PICTURES)
         self.texts += low.endswith(_TEXTS)
@@ -92,16 +92,12 @@ class Profile:
     @property
     def mostly_dates(self) -> bool:
         """Whether nearly all cells are dates, in whatever order."""
-        return self.filled > 0 and max(self.dates.values(), default=0) + self._two_ways() >= 0.9 * self.filled
+        return self.filled > 0 and self.dates.total() >= 0.9 * self.filled
 
     @property
     def like_numbers_of_persons(self) -> bool:
         """Whether it is long whole numbers of which none comes twice: a record number more than a measurement."""
         return self.mostly_numbers and self.whole and not self.repeated and self.filled > 1 and self.high >= 10_000
-
-    def _two_ways(self) -> int:
-        """Dates of the rarer order at most: cells that are no date in the other."""
-        return min(self.dates["dmy"], self.dates["mdy"]) if self.dates["dmy"] != self.dates["mdy"] else 0
 
 
 def profiles(header: tuple[str, ...], rows: Iterable[Row], separator: str) -> tuple[dict[str, Profile], int]:

@@ -23,7 +23,7 @@ from model.importing.mapping import (
     field_name_of,
 )
 from model.importing.profile import Profile
-from model.importing.values import OTHERS, CellError, DateOrder, plain, value
+from model.importing.values import DAY_FIRST, MONTH_FIRST, OTHERS, CellError, DateOrder, plain, value
 from model.importing.words import N_CATEGORY, leads_to_a_person, meanings, name_and_unit, plain_name
 from model.ingest.card import known_afterwards
 from model.ingest.reports import find_identifiers
@@ -249,7 +249,7 @@ def _present(values: Mapping[str, str], seen: Profile) -> dict[str, str]:
 
 def _order(seen: Profile) -> DateOrder:
     """The order of day and month where the column's dates tell; "" where they do not."""
-    day_first, month_first = seen.dates["dmy"], seen.dates["mdy"]
-    if day_first == month_first:
+    day_first, month_first = seen.dates[DAY_FIRST], seen.dates[MONTH_FIRST]
+    if bool(day_first) == bool(month_first):
         return ""
-    return "dmy" if day_first > month_first else "mdy"
+    return "dmy" if day_first else "mdy"

@@ -118,7 +118,7 @@ class Plan:
         found: list[tuple[Column, Field]] = []
         for c in self.agreed.columns:
             name = schema.endpoint.name if c.to == ENDPOINT else c.field_name
-            spec = numbers.get(name) or schema.by_name.get(name)
+            spec = replace(numbers[name], name=name) if name in numbers else schema.by_name.get(name)
             if spec is not None and spec.kind != "text" and c.to not in (PATIENT, "report_text", "centre"):
                 found.append((c, spec))
         return tuple(found)
@@ -243,8 +243,8 @@ def do_row(plan: Plan, job: Job, out: Path | None) -> Done:
     if plan.agreed.to(ENDPOINT) is not None and plan.endpoint not in values:
         told.append(Told(job.row, "", "no outcome", "left out"))
     cells = {"case_id": job.case_id, "patient": job.patient, "centre": plan.centre(job.cells), "report_text": report}
-    frames = (*FRAMES, FRAME.name, SPACING.name, *SPACING_COLUMNS)
-    cells |= {name: _written(v) for name, v in values.items() if name not in frames}
+    apart = (*FRAMES, SPACING.name, *SPACING_COLUMNS)
+    cells |= {name: _written(v) for name, v in values.items() if name not in apart}
     if spacing is not None:
         cells |= {c: f"{mm:.6g}" for c, mm in zip(SPACING_COLUMNS, spacing, strict=True)}
     files = {image_column(view): (f"{IMAGES}/{job.case_id}_{view}.png", p.pixels) for view, p in pictures.items()}

@@ -20,7 +20,7 @@ from model.importing.manifest import Manifest
 from model.importing.mapping import BORN, ENDPOINT, OWN, PATIENT, SEEN, Agreed, to_dict
 from model.importing.rows import Job, Plan
 from model.importing.sources import Files
-from model.importing.values import CellError, date_orders, number
+from model.importing.values import DAY_FIRST, EITHER, MONTH_FIRST, CellError, DateOrder, date_orders, number
 from model.ingest.dicom import is_dicom, patient_id
 from model.ingest.known import telling_words
 from model.ingest.messages import list_faults, some
@@ -165,7 +165,7 @@ def survey(
     unread: Counter[str] = Counter()
     filled: Counter[str] = Counter()
     lengths: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])  # too small, too large, rows of each
-    orders: dict[str, Counter[str]] = defaultdict(Counter)
+    orders: dict[str, Counter[frozenset[DateOrder]]] = defaultdict(Counter)
     named: dict[str, int] = {}  # first row whose value is one of its patient's own words
     own = agreed.all_to(OWN)
     words_of = {v: telling_words(v) for c in own for v in c.values.values()}
@@ -190,8 +190,8 @@ def survey(
         for c in agreed.columns:
             if c.to in _LENGTHS:
                 _weigh_length(lengths[c.column], row, cells[at[c.column]], manifest.separator)
-            elif c.to in (BORN, SEEN) and not c.dates:
-                orders[c.column].update(date_orders(cells[at[c.column]]))
+            elif c.to in (BORN, SEEN):
+                orders[c.column][date_orders(cells[at[c.column]])] += 1
         if words_of:
             persons = frozenset[str]().union(*map(telling_words, plan.identifiers(cells)))
             for c in own:
@@ -213,7 +213,7 @@ def survey(
         *_naming(named),
         *_leaks(agreed, weighed),
         *_mixed_units(agreed, lengths),
-        *_date_orders(orders),
+        *_date_orders(agreed, orders),
         *_unread_values(agreed, unread, filled),
     ]
     notices = _notices(plan, jobs.patients, outcomes)
@@ -303,20 +303,19 @@ def _mixed_units(agreed: Agreed, lengths: dict[str, list[int]]) -> Iterator[Ques
             )
 
 
-def _date_orders(orders: dict[str, Counter[str]]) -> Iterator[Question]:
-    for column, seen in orders.items():
-        day, month = seen["dmy"], seen["mdy"]
-        if not day and not month:
-            continue
-        yield Question(
-            column,
-            "holds dates whose day and month could be either"
-            if day == month
-            else "holds dates with the day first and others with the month first"
-            if day and month
-            else "holds dates with the day or month first",
-            "Give it “dates”: “dmy” or “mdy”.",
-        )
+def _date_orders(agreed: Agreed, orders: dict[str, Counter[frozenset[DateOrder]]]) -> Iterator[Question]:
+    for c in agreed.all_to(BORN, SEEN):
+        seen = orders[c.column]
+        if seen[DAY_FIRST] and seen[MONTH_FIRST] and c.column not in agreed.confirmed:
+            yield Question(
+                c.column,
+                f"holds {seen[DAY_FIRST]:,} dates with the day first and {seen[MONTH_FIRST]:,} with the month first",
+                "Write all of them in one order, best 2020-12-31, or name it under “confirmed” to leave the others empty.",
+            )
+        elif not c.dates and (seen[DAY_FIRST] or seen[MONTH_FIRST] or seen[EITHER]):
+            yield Question(
+                c.column, "holds dates whose day and month could be either", "Give it “dates”: “dmy” or “mdy”."
+            )
 
 
 def _unread_values(agreed: Agreed, unread: Counter[str], filled: Counter[str]) -> Iterator[Question]:

@@ -112,6 +112,11 @@ def date_orders(cell: str) -> frozenset[DateOrder]:
     return frozenset(fits)
 
 
+DAY_FIRST: frozenset[DateOrder] = frozenset({"dmy"})
+MONTH_FIRST: frozenset[DateOrder] = frozenset({"mdy"})
+EITHER: frozenset[DateOrder] = frozenset({"dmy", "mdy"})
+
+
 def age(born: date, seen: date) -> float:
     """Whole years between birth and examination; raises CellError where they are not in that order."""
     if seen < born:

@@ -23,8 +23,9 @@ from model.schema import FIELD
 
 HEADER = ["PatID", "DOB", "Exam Date", "Geschlecht", "Size", "Smoker", "Ward", "Remarks", "pN", "Marker"]
 ROWS = [
-    [f"{900000 + i}", f"{13 + i % 10:02d}.04.19{50 + i}", f"05.1{i % 3}.2020", "W" if i % 2 else "M", f"{0.8 + i / 10:.1f}".replace(".", ","),
-     "ja" if i % 3 else "nein", f"W{i % 4}", f"free words number {i} of somebody", "N1b" if i % 4 == 0 else "N0", str(i * 1.5)]
+    [f"{900000 + i}", f"{13 + i % 10:02d}.04.19{50 + i}", f"05.1{i % 3}.2020", "W" if i % 2 else "M",
+     f"{0.8 + i / 10:.1f}".replace(".", ","), "ja" if i % 3 else "nein", f"W{i % 4}", f"free words number {i} of somebody",
+     "N1b" if i % 4 == 0 else "N0", str(i * 1.5)]
     for i in range(24)
 ]  # fmt: skip
 
