@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from model.importing.mapping import Agreed, Column
-from model.importing.run import Imported
+from model.importing.run import QUALITY_NAME, Imported
 from model.ingest.messages import MAX_TOLD
 
 
@@ -39,7 +39,7 @@ def lines(done: Imported, agreed: Agreed) -> Iterator[str]:
     elif done.dry:
         yield "Dry run: nothing was imported."
     else:
-        yield f"{done.taken:,} cases in {done.out}."
+        yield f"{done.taken:,} cases in {done.out}; their missing values, ranges and differences between centres in {QUALITY_NAME}."
 
 
 def _goes(c: Column) -> str:
