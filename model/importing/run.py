@@ -308,7 +308,7 @@ def _disk(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
         what = "the disk is full" if full else f"cannot be written ({error.strerror})"
         fix = (
             "Free some space; the same command goes on where it stopped."

@@ -194,7 +194,8 @@ class Stage:
         for sub in (IMAGES, MASKS):
             if not any((self.folder / sub).iterdir()):
                 (self.folder / sub).rmdir()
-        os.sync()  # before the name: a cohort that is seen is on the disk
+        if hasattr(os, "sync"):
+            os.sync()  # before the name: a cohort that is seen is on the disk
         if out.exists():
             out.rmdir()
         os.rename(self.folder, out)

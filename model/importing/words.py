@@ -64,7 +64,8 @@ N_CATEGORY = frozenset({"n", "pn", "p n", "n stage", "pn stage", "p n stage", "n
 _IDENTIFYING = re.compile(
     r"\b(name|surname|forename|firstname|lastname|first name|last name|vorname|nachname|initials|address|street|city|town|zip|"
     r"postcode|postal|phone|tel|telephone|mobile|fax|e ?mail|mail|ssn|social security|insurance|passport|nhs|accession|mrn|"
-    r"medical record|hospital (number|no)|record (number|no|id)|doctor|physician|radiologist|surgeon|referr\w+|operator|"
+    r"medical record|hospital (number|no)|record (number|no|id)|doctor|physician|"
+    r"radiologist|pathologist|surgeon|referr\w+|operator|reader|examiner|technician|nurse|assistant|author|"
     r"sonographer|contact|next of kin|relative|mother|father|spouse|dob|birth\w*|date|day of|comments?|remarks?|notes?|memo|url|"
     r"ip|device (id|serial)|serial|uid|guid|employer|occupation|ethnicity|姓名|电话|地址|身份证)\b"
 )

@@ -96,6 +96,30 @@ def test_names_in_columns_files_chunks_reports_and_pixels(
         assert (pixels[120:] > 0).mean() > 0.9  # the tissue is there
 
 
+def test_jpeg_comments_exif_and_excel_properties(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    import openpyxl
+
+    folder = tmp_path / "export"
+    folder.mkdir()
+    family, given, number, born = PATIENTS[0]
+    exif = Image.Exif()
+    exif[0x010E], exif[0x013B], exif[0x9286] = f"{given} {family}", "Pemberton", f"ASCII\0\0\0{number}"
+    for i, kind in enumerate(("jpg", "tif", "webp")):
+        extra = {"comment": f"{family} {number}".encode()} if kind == "jpg" else {}
+        Image.fromarray(speckle(i)).save(folder / f"{family}.{kind}", exif=exif, **extra)
+    book = openpyxl.Workbook()
+    book.properties.creator = "Pemberton"
+    book.active.append(["Full name", "Born", "Seen", "Reader", "Picture", "Age"])  # type: ignore[union-attr]
+    for kind in ("jpg", "tif", "webp"):
+        row = [f"{given} {family}", born, "2021-05-03", "Pemberton", f"{family}.{kind}", 60]
+        book.active.append(row)  # type: ignore[union-attr]
+    book.save(folder / "m.xlsx")
+    done = run(folder / "m.xlsx")
+    assert done.taken == 3
+    assert len(list((tmp_path / "cohort" / "images").iterdir())) == 3
+    assert_nothing(tmp_path, folder, json.dumps(done.to_dict()))
+
+
 def test_ages_centres_and_pseudonyms(tmp_path: Path, png_export: Path, run: Callable[..., Imported]) -> None:
     from model.ingest.cases import read_cohort
 
