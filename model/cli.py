@@ -110,12 +110,12 @@ def import_(
     workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
 ) -> None:
     """Make a cohort of a hospital's export: mapped, checked, de-identified."""
+    from model.importing import report as told_of
     from model.importing.keys import key_beside
     from model.importing.manifest import open_manifest
-    from model.importing.mapping import read_mapping, to_dict, write_mapping
+    from model.importing.mapping import read_mapping, write_mapping
     from model.importing.profile import profiles
     from model.importing.propose import propose
-    from model.importing.report import lines
     from model.importing.run import import_cohort
     from model.importing.sources import Folder
 
@@ -133,9 +133,9 @@ def import_(
             progress=_Bars(),
         )  # fmt: skip
         if as_json:
-            typer.echo(json.dumps({**done.to_dict(), "mapping": to_dict(agreed)}, ensure_ascii=False))
+            typer.echo(json.dumps(told_of.as_json(done, agreed), ensure_ascii=False))
         else:
-            for line in lines(done, agreed):
+            for line in told_of.lines(done, agreed):
                 typer.echo(line)
 
 

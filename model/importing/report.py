@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
+from typing import Any
 
-from model.importing.mapping import Agreed, Column
+from model.importing.mapping import Agreed, Column, to_dict
 from model.importing.run import QUALITY_NAME, Imported
 from model.ingest.messages import MAX_TOLD
+
+
+def as_json(done: Imported, agreed: Agreed) -> dict[str, Any]:
+    """Everything as one object: counts, questions, the mapping, and what was told of each row."""
+    rows: list[dict[str, str]] = []
+    if done.rows_file is not None:
+        with done.rows_file.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    return {**done.to_dict(), "rows": [{**row, "row": int(row["row"])} for row in rows], "mapping": to_dict(agreed)}
 
 
 def lines(done: Imported, agreed: Agreed) -> Iterator[str]:

@@ -79,7 +79,9 @@ def test_names_in_columns_files_chunks_reports_and_pixels(
     dry = CliRunner().invoke(app, [*arguments, "--dry-run"])
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert dry.exit_code == done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["taken"] == 3
+    said = json.loads(done.stdout)
+    assert said["taken"] == 3
+    assert {(row["row"], row["column"]) for row in said["rows"]} >= {(r, c) for r in (2, 3, 4) for c in ("Report", "Image", "")}
     captured = capfd.readouterr()
     assert_nothing(tmp_path, png_export.parent, dry.output, done.output, captured.out, captured.err, caplog.text)
     assert {p: p.read_bytes() for p in png_export.parent.iterdir()} == before  # the original is untouched
