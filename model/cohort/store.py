@@ -27,7 +27,7 @@ from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError
 
-FORMAT = 2
+FORMAT = 3
 MAX_CELLS = 8_000_000
 """Numbers in a cube, at most (64 MB); a finer one is not kept, and the rows are counted."""
 KEPT_CUBES = 16
