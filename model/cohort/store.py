@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.cohort.clean import BINS, NO_STEP, RowsError, bands, clean
@@ -26,6 +27,7 @@ from model.cohort.cube import AXES, Aggregate, Cube, aggregate, widths
 from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError
+from model.schema import FIELD
 
 FORMAT = 3
 MAX_CELLS = 8_000_000
@@ -161,7 +163,10 @@ class CohortStore:
         self._cube(tuple(n for n in CATEGORIES if n in self.options))
 
     def rows(self, filters: Filters = Filters(), columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The cases that pass, in the table's order: only the columns asked for, `llnm` as 0 or 1.
+        """The cases that pass, in the table's order: only the columns asked for.
+
+        `llnm` is 0 or 1; words are categories in the schema's order (other words in that of the alphabet), without those
+        that no case has.
 
         Raises
         ------
@@ -174,11 +179,28 @@ class CohortStore:
                 raise StatisticsError(
                     "no such column", where=name[:80], fix=f"The table has {', '.join(self.columns)}."
                 )
-        chosen = ", ".join("llnm::BIGINT AS llnm" if n == "llnm" else _quoted(n) for n in wanted)
+        words = [n for n in wanted if n in FIELD and n != "case_id" and FIELD[n].kind in ("category", "text")]
+        table = pq.read_table(self.file, columns=list(wanted), read_dictionary=words)
+        usable = self.usable(filters)
+        if usable != Filters():
+            where, values = self._where(usable)
+            passes = self._asked(f"FROM read_parquet(?) SELECT {where} AS passes", values).fetchnumpy()["passes"]
+            table = table.filter(pa.array(np.ma.filled(passes, fill_value=False)))
+        frame: pd.DataFrame = table.to_pandas()
+        for name in words:
+            frame[name] = _in_order(frame[name], name)
+        return frame.assign(llnm=frame["llnm"].astype(np.int64)) if "llnm" in frame else frame
+
+    def among(self, ids: Sequence[str], filters: Filters = Filters()) -> list[str]:
+        """Which of some case names pass the filters, in the order given; none where the table has no names."""
+        if "case_id" not in self.columns:
+            return []
         where, values = self._where(self.usable(filters))
-        query = f"SELECT {chosen} FROM read_parquet(?) WHERE {where}"
-        frame: pd.DataFrame = self._duck.cursor().sql(query, params=[str(self.file), *values]).to_arrow_table().to_pandas()
-        return frame
+        found = self._asked(
+            f"SELECT case_id FROM read_parquet(?) WHERE {where} AND case_id IN (SELECT unnest(?::VARCHAR[]))", [*values, list(ids)]
+        ).fetchall()
+        there = {row[0] for row in found}
+        return [name for name in ids if name in there]
 
     def sample(self, filters: Filters = Filters(), count: int = 2000) -> pd.DataFrame:
         """At most `count` cases with a capsule distance, the same ones every time, spread over the table."""
@@ -298,6 +320,9 @@ class CohortStore:
         return answer
 
 
-def _quoted(name: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
+def _in_order(values: pd.Series, name: str) -> pd.Series:
+    """Categories that are there, in the schema's order or by name."""
+    held = values.cat.remove_unused_categories()
+    there = list(held.cat.categories)
+    known = [v for v in (FIELD[name].values if name in FIELD else ()) if v in there]
+    return held.cat.reorder_categories(known if len(known) == len(there) else sorted(there))
