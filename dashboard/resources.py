@@ -6,10 +6,11 @@ Everything heavy is imported where it is first needed, so that a page opens befo
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from model.train.folders import SHIPPED
 
 if TYPE_CHECKING:
     from model.cohort.coverage import CentreCoverage
+    from model.cohort.cube import Aggregate
     from model.cohort.curves import RiskCurve
     from model.cohort.selection import Filters
     from model.cohort.store import CohortStore
@@ -130,11 +132,13 @@ def shipped_cohort(file: Path, changed: int) -> OpenCohort:
 
 
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")
-def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: bytes) -> OpenCohort:
+def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
     """A table that a user gave; it and what was made of it go when the session ends."""
     with TemporaryDirectory(prefix="llnm-") as folder:
         file = Path(folder) / f"table{Path(name).suffix}"
-        file.write_bytes(_data)
+        _data.seek(0)
+        with file.open("wb") as target:
+            shutil.copyfileobj(_data, target)
         try:
             return OpenCohort.of(file, good_rows_only=good_rows_only)
         except StatisticsError as error:
@@ -142,10 +146,16 @@ def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: bytes)
             raise
 
 
-@st.cache_resource(show_spinner="Fetching the cases …", max_entries=4, scope="session")
+@st.cache_resource(show_spinner="Fetching the cases …", max_entries=8, scope="session")
 def cohort_rows(key: str, filters: Filters, columns: tuple[str, ...], _store: CohortStore) -> pd.DataFrame:
     """Cases of a cohort that pass, kept by content; not to be changed by who gets them."""
     return _store.rows(filters, columns)
+
+
+@st.cache_resource(show_spinner="Counting …", max_entries=64)
+def cohort_counts(key: str, filters: Filters, _store: CohortStore) -> Aggregate:
+    """Counts of every aggregate figure, kept by content."""
+    return _store.aggregate(filters)
 
 
 @st.cache_data(show_spinner=False)

@@ -46,6 +46,11 @@ class RiskCurve:
     positives: int
 
 
+def distance_grid(distance: FloatArray, points: int = 80) -> FloatArray:
+    """Where a smooth curve over a capsule distance is given: from the first to the last percentile of the cases, mm."""
+    return np.linspace(float(np.quantile(distance, 0.01)), float(np.quantile(distance, 0.99)), points)
+
+
 def risk_by_bins(
     x: FloatArray, label: IntArray, probability: FloatArray | None, edges: npt.ArrayLike
 ) -> tuple[RiskBin, ...]:
@@ -147,6 +152,11 @@ class Spline:
         return ["constant", name, *(f"{name} (bend {i + 1})" for i in range(len(self.knots) - 2))]
 
 
+def knot_count(cases: int) -> int:
+    """Knots of a curve of so many cases."""
+    return int(np.clip(round(1.2 * cases**0.25), 4, 12))
+
+
 def fitted_spline(x: FloatArray, knots: int | None = None) -> Spline:
     """Knots at equally spaced quantiles of x.
 
@@ -158,7 +168,7 @@ def fitted_spline(x: FloatArray, knots: int | None = None) -> Spline:
     StatisticsError
         If x hardly varies.
     """
-    count = knots or int(np.clip(round(1.2 * len(x) ** 0.25), 4, 12))
+    count = knots or knot_count(len(x))
     outer = 0.05 if len(x) < _MANY else 0.02
     places = np.unique(np.quantile(x, np.linspace(outer, 1 - outer, count)))
     if len(places) < 3:

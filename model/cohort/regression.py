@@ -247,10 +247,15 @@ def _columns(values: pd.Series, name: str, units: Mapping[str, float]) -> _Varia
         differs = known.any() and np.ptp(number[known]) > 0
         return _Variable((f"per {step:g} {unit}".rstrip(),) if differs else (), known, number=number)
     flag = field is not None and field.kind == "flag"
-    codes, found = pd.factorize(values, sort=False)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes, found = values.cat.codes.to_numpy(), list(values.cat.categories)
+    else:
+        codes, found = pd.factorize(values, sort=False)
     present = [("yes" if level else "no") if flag else str(level) for level in found]
     order = ("no", "yes") if flag else field.values if field is not None else ()
-    levels = [v for v in order if v in present] or sorted(present)
+    used = np.bincount(codes[codes >= 0], minlength=len(present)) > 0
+    there = {v for v, held in zip(present, used, strict=True) if held}
+    levels = [v for v in order if v in there] or sorted(there)
     position = np.array([levels.index(v) if v in levels else -1 for v in present] or [-1])
     level = np.where(codes >= 0, position[codes], -1)
     return _Variable(tuple(f"{text} against {levels[0]}" for text in levels[1:]), level >= 0, level=level)

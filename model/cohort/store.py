@@ -202,6 +202,14 @@ class CohortStore:
         there = {row[0] for row in found}
         return [name for name in ids if name in there]
 
+    def case(self, name: str) -> pd.DataFrame:
+        """The row of one case with all its columns; empty where there is none, or the table has no names."""
+        if "case_id" not in self.columns:
+            return pd.DataFrame()
+        columns = ", ".join(f'"{n}"' for n in self.columns)
+        frame: pd.DataFrame = self._asked(f"SELECT {columns} FROM read_parquet(?) WHERE case_id = ?", [name]).df()
+        return frame
+
     def sample(self, filters: Filters = Filters(), count: int = 2000) -> pd.DataFrame:
         """At most `count` cases with a capsule distance, the same ones every time, spread over the table."""
         columns = ", ".join(n for n in ("case_id", "capsule_distance_mm", "probability", "llnm") if n in self.columns)
