@@ -51,7 +51,9 @@ def section(part: Part) -> None:
 @st.fragment
 def _shown(part: Part) -> None:
     left, middle, right = st.columns(3, gap="large")
-    kind = left.segmented_control("Risk", ["observed", "predicted"], default="observed", key="atlas-kind", required=True)
+    kind = left.segmented_control(
+        "Risk", ["observed", "predicted"], default="observed", key="atlas-kind", required=True
+    )
     bandwidth = middle.slider(
         "Smoothing (mm)", 2.0, 8.0, BANDWIDTH_MM, 0.5, key="atlas-bandwidth",
         help="Standard deviation of the Gaussian kernel: smaller shows more detail and more chance.",
@@ -74,18 +76,23 @@ def _shown(part: Part) -> None:
     where = f"axis={axis!r}, position={position!r}"
     figure(
         atlas_figure(atlas, axis=axis, position=position, mark=point, mark_name=name),
-        f"{atlas.cases:,} of {part.counts.cases:,} cases laid into one template by the share of width, depth and height of their own "
-        f"lobe: {atlas.measured:,} measured on both pictures, {atlas.cases - atlas.measured:,} placed in the middle of what is known "
+        f"{atlas.cases:,} of {part.counts.cases:,} cases laid into one template by the share of width, depth and height of "
+        "their own "
+        f"lobe: {atlas.measured:,} measured on both pictures, {atlas.cases - atlas.measured:,} placed in the middle of "
+        "what is known "
         f"(their third or lobe). Colour: {kind} risk, Gaussian kernel of {bandwidth:g} mm (a lobe is {2 * HALF_HEIGHT:.0f} mm "
         f"high). Grey: fewer than {MIN_SUPPORT:.0f} cases around, each counted by its weight. Drag to turn; hover for the 95 % "
         "interval.",
         key="risk-atlas", data=atlas_table(atlas, axis=axis, position=position),
         alt=f"Thyroid in three dimensions coloured by {kind} risk of {atlas.cases:,} cases.",
         method=part.method(
-            f"{atlas.cases:,} cases were laid into a thyroid drawn by formula, by the share of width, depth and height of their own lobe "
+            f"{atlas.cases:,} cases were laid into a thyroid drawn by formula, by the share of width, depth and height of "
+            "their own lobe "
             f"({atlas.measured:,} measured on both pictures, the others in the middle of their third or lobe). The {kind} risk was "
-            f"smoothed by a Gaussian kernel with a standard deviation of {bandwidth:g} mm (Nadaraya–Watson); no risk is given where the "
-            f"kernel weights sum to fewer than {MIN_SUPPORT:.0f} cases. Intervals are Wilson's on the effective number of cases. No "
+            f"smoothed by a Gaussian kernel with a standard deviation of {bandwidth:g} mm (Nadaraya–Watson); no risk is "
+            "given where the "
+            f"kernel weights sum to fewer than {MIN_SUPPORT:.0f} cases. Intervals are Wilson's on the effective number of "
+            "cases. No "
             "registration of images was done.",
             f"""
 {"import numpy as np" if point is not None else ""}
@@ -111,7 +118,9 @@ def _position(axis: Axis, point: FloatArray | None) -> float:
     low, high = (int(v) for v in (np.ceil(template().vertices[:, k].min()), np.floor(template().vertices[:, k].max())))
     words = {"left–right": "to the patient's left", "front–back": "backwards", "height": "towards the head"}
     start = {"left–right": 17, "front–back": 6, "height": 0}[axis] if point is None else round(float(point[k]))
-    return float(st.slider(f"Position of the plane (mm {words[axis]})", low, high, min(max(start, low), high), key=f"atlas-{k}"))
+    return float(
+        st.slider(f"Position of the plane (mm {words[axis]})", low, high, min(max(start, low), high), key=f"atlas-{k}")
+    )
 
 
 @st.cache_data(max_entries=32, show_spinner="Smoothing the risk …", hash_funcs=by_content)
@@ -141,7 +150,9 @@ def _marked(part: Part) -> tuple[str, FloatArray | None, str]:
         except ProblemError as error:
             problem(error)
             return "", None, ""
-        rows = pd.DataFrame([{"side": measured.fields.get("side"), "third": measured.fields.get("third"), **place_of(measured)}])
+        rows = pd.DataFrame(
+            [{"side": measured.fields.get("side"), "third": measured.fields.get("third"), **place_of(measured)}]
+        )
     placed = place(rows)
     if not placed.known[0]:
         return "", None, f"Case {name} is not marked: its side, or its height in the lobe, is not known."
@@ -186,4 +197,6 @@ def _points(file: IO[bytes]) -> pd.DataFrame:
         return pd.read_csv(file)
     except ValueError as error:  # among them what pandas raises for files that are no CSV
         reason = str(error).splitlines()[0][:200]
-        raise StatisticsError(f"cannot be read ({reason})", where="atlas points", fix="Give a CSV with a header.") from None
+        raise StatisticsError(
+            f"cannot be read ({reason})", where="atlas points", fix="Give a CSV with a header."
+        ) from None

@@ -127,11 +127,17 @@ def _method(
     read = smooth["adjusted"] or fitted
     if smooth["adjusted"] is not None:
         words += f" {_adjusted_in_words(smooth['adjusted'], adjustment)}"
-        lines += ["from model.cohort.adjusted import adjusted_curve", f'smooth["adjusted"] = {_call(adjustment, "cases")}']
+        lines += [
+            "from model.cohort.adjusted import adjusted_curve",
+            f'smooth["adjusted"] = {_call(adjustment, "cases")}',
+        ]
     if read is not None:
         words += f" {_said_of_level(read, level, 'observed' if read is fitted else 'adjusted').replace('**', '')}"
         which = "observed" if read is fitted else "adjusted"
-        lines += ["from model.cohort.curves import level_distance", f"level = level_distance(smooth[{which!r}], {level!r})"]
+        lines += [
+            "from model.cohort.curves import level_distance",
+            f"level = level_distance(smooth[{which!r}], {level!r})",
+        ]
     lines += [
         "table = distance_table(bins, smooth)",
         'figure = distance_curve(bins, smooth.get("observed"), smooth.get("predicted"), smooth.get("adjusted")'
@@ -240,7 +246,8 @@ def _adjusted_in_words(curve: RiskCurve, adjustment: Adjustment) -> str:
     gaps = "cases with a gap left out" if adjustment.missing == "complete" else "gaps kept as a category “not known”"
     return (
         f"The adjusted curve is the mean risk of these {curve.cases:,} cases, were each at that distance: marginal standardisation "
-        f"over {', '.join(map(_label, adjustment.columns))} (logistic regression, main effects, numbers as {numbers}, {gaps}; band by "
+        f"over {', '.join(map(_label, adjustment.columns))} (logistic regression, main effects, numbers as {numbers}, "
+        f"{gaps}; band by "
         "the delta method)."
     )
 
@@ -310,7 +317,8 @@ def _split(part: Part, level: float, adjustment: Adjustment) -> None:
         subgroup_curves(found.curves), f"{what} by {_label(by).lower()}, with pointwise 95 % bands.{note}", key="split-curve",
         data=curves_table(found.curves),
         method=part.method(
-            f"{what} over the capsule distance was estimated within each group ({', '.join(found.curves)}) by logistic regression on "
+            f"{what} over the capsule distance was estimated within each group ({', '.join(found.curves)}) by logistic "
+            "regression on "
             f"a restricted cubic spline, with pointwise 95 % bands, not adjusted for comparing several groups.{note}", made,
         ),
     )  # fmt: skip

@@ -79,7 +79,8 @@ filters = {filters_as_code(self.filters)}
         left_out = f" after {store.bad_rows:,} rows at fault were left out" if store.bad_rows else ""
         which = f"those with {taken}" if taken else "all of them"
         return (
-            f"Of the {store.cases:,} cases of {self.file} ({self.name}; SHA-256 {store.key[:16]}…){left_out}, {counts.cases:,} were "
+            f"Of the {store.cases:,} cases of {self.file} ({self.name}; SHA-256 {store.key[:16]}…){left_out}, "
+            f"{counts.cases:,} were "
             f"analysed: {which}. {counts.positives:,} of {counts.cases:,} had LLNM ({percent(rate.value, 1)}, 95 % Wilson interval "
             f"{percent(rate.low, 1)} to {percent(rate.high, 1)})."
         )

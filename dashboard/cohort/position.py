@@ -43,13 +43,16 @@ def _map(part: Part) -> None:
     with left:
         figure(
             lobe_map(risks, predicted=shown == "predicted"),
-            f"Front view; {placed:,} of {part.counts.cases:,} cases with a known place. Hover for counts and 95 % Wilson intervals. "
+            f"Front view; {placed:,} of {part.counts.cases:,} cases with a known place. Hover for counts and 95 % Wilson "
+            "intervals. "
             f"Places with fewer than {FEW} cases are left grey.",
             key="lobe-map",
             data=position_table(risks),
             method=part.method(
-                f"Cases were grouped by the nodule's place, side × third of the lobe or isthmus ({placed:,} with a known place). Each "
-                f"place has its {shown} risk; observed rates have 95 % Wilson score intervals, not adjusted for comparing seven places.",
+                f"Cases were grouped by the nodule's place, side × third of the lobe or isthmus ({placed:,} with a known "
+                "place). Each "
+                f"place has its {shown} risk; observed rates have 95 % Wilson score intervals, not adjusted for comparing "
+                "seven places.",
                 f"""
 from dashboard.figures.lobe_map import lobe_map, position_table
 places = cohort.aggregate(filters).positions()
@@ -78,8 +81,10 @@ def _near_far(part: Part) -> None:
         f"with place and distance. Groups with fewer than {FEW} cases are not drawn.",
         key="near-far", data=near_far_table(rows, cut),
         method=part.method(
-            f"In each place the observed risk below {cut:g} mm of capsule distance was compared with that from there on ({known:,} cases "
-            "with place and distance): 95 % Wilson intervals of the rates, Newcombe's of their difference, not adjusted for comparing "
+            f"In each place the observed risk below {cut:g} mm of capsule distance was compared with that from there on "
+            f"({known:,} cases "
+            "with place and distance): 95 % Wilson intervals of the rates, Newcombe's of their difference, not adjusted "
+            "for comparing "
             f"seven places. {test.replace('**', '')}",
             f"""
 from dashboard.figures.near_far import near_far, near_far_table

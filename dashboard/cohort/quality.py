@@ -36,7 +36,18 @@ from model.cohort.discrimination import (
 )
 from model.cohort.evaluate import Evaluation, evaluate
 from model.cohort.scores import FloatArray, IntArray, ScoredCases
-from model.cohort.subgroups import BANDS, DIVISIONS, MIN_EACH, Gap, Heterogeneity, Subgroup, by_group, division, gaps, heterogeneity
+from model.cohort.subgroups import (
+    BANDS,
+    DIVISIONS,
+    MIN_EACH,
+    Gap,
+    Heterogeneity,
+    Subgroup,
+    by_group,
+    division,
+    gaps,
+    heterogeneity,
+)
 from model.errors import StatisticsError
 from model.schema import FIELD
 
@@ -150,8 +161,10 @@ def _discrimination(part: Part, found: _Curves, point: OperatingPoint, scores: S
             data=draw.roc_table(found.roc),
             method=part.method(
                 f"Discrimination was measured by the area under the ROC curve with DeLong's 95 % interval on the logit scale: "
-                f"{told(area)}. The curve's band is pointwise, from {ROUNDS:,} bootstrap resamples of the cases (seed 0). At the cut-off "
-                f"{percent(point.cutoff)} sensitivity was {_counted(point.sensitivity)} and specificity {_counted(point.specificity)} "
+                f"{told(area)}. The curve's band is pointwise, from {ROUNDS:,} bootstrap resamples of the cases (seed 0). "
+                "At the cut-off "
+                f"{percent(point.cutoff)} sensitivity was {_counted(point.sensitivity)} and specificity "
+                f"{_counted(point.specificity)} "
                 "(95 % Wilson intervals).",
                 f"""{_SCORES}
 import numpy as np
@@ -175,7 +188,8 @@ figure = roc(curve, operating_point(scores, {point.cutoff!r}), band)
             key="precision-recall",
             data=draw.precision_table(found.precision),
             method=part.method(
-                f"Precision was related to recall over all cut-offs; average precision {told(found.average)}, without interpolation, with a "
+                f"Precision was related to recall over all cut-offs; average precision {told(found.average)}, without "
+                "interpolation, with a "
                 f"95 % percentile interval from {ROUNDS:,} bootstrap resamples (seed 0). By chance it is the share with LLNM, "
                 f"{prevalence:.3f}.",
                 f"""{_SCORES}
@@ -208,9 +222,14 @@ def _calibration(part: Part, found: _Curves, scores: ScoredCases) -> None:
         data=draw.calibration_table(bins),
         method=part.method(
             "Calibration was examined in ten bins of equal width (95 % Wilson intervals)"
-            + (", and smoothly by logistic regression on a restricted cubic spline of the logit with four knots and a robust 95 % band. "
-               if found.smooth is not None else ". ")
-            + f"{said} Expected calibration error {told(found.evaluation.ece)} and Brier score {told(found.evaluation.brier)} have 95 % "
+            + (
+                ", and smoothly by logistic regression on a restricted cubic spline of the logit with four knots and a "
+                "robust 95 % band. "
+                if found.smooth is not None
+                else ". "
+            )
+            + f"{said} Expected calibration error {told(found.evaluation.ece)} and Brier score "
+              f"{told(found.evaluation.brier)} have 95 % "
             f"percentile intervals from {ROUNDS:,} bootstrap resamples (seed 0).",
             f"""{_SCORES}
 from dashboard.figures.quality import calibration, calibration_table
@@ -243,8 +262,10 @@ figure = %s(benefit)
             key="decision",
             data=draw.benefit_table(benefit),
             method=part.method(
-                f"Net benefit (Vickers and Elkin 2006) of treating by the model was compared with treating everyone and nobody over "
-                f"threshold probabilities of {low} to {high} %: true positives minus false positives × t ÷ (1 − t), per case, with a "
+                "Net benefit (Vickers and Elkin 2006) of treating by the model was compared with treating everyone and "
+                "nobody over "
+                f"threshold probabilities of {low} to {high} %: true positives minus false positives × t ÷ (1 − t), per "
+                "case, with a "
                 "pointwise 95 % band (normal, from the cases' own contributions).",
                 code % ("decision_curve", "decision_curve"),
             ),
@@ -260,7 +281,8 @@ figure = %s(benefit)
             key="impact",
             data=draw.benefit_table(benefit),
             method=part.method(
-                f"Clinical impact over threshold probabilities of {low} to {high} %: of 1,000 patients like these, the number whose "
+                f"Clinical impact over threshold probabilities of {low} to {high} %: of 1,000 patients like these, the "
+                "number whose "
                 "predicted probability reaches the threshold, and the number of them with LLNM. No interval is drawn.",
                 code % ("clinical_impact", "clinical_impact"),
             ),
@@ -323,7 +345,8 @@ groups = division(cases, {by!r})
         key="forest",
         data=draw.groups_table(found.groups),
         method=part.method(
-            f"AUROC was computed within each {label} with DeLong's 95 % interval, where at least {MIN_EACH} cases of each outcome are there. "
+            f"AUROC was computed within each {label} with DeLong's 95 % interval, where at least {MIN_EACH} cases of each "
+            "outcome are there. "
             f"{_said_of_spread(found.spread)} Pooling is on the logit scale (DerSimonian and Laird 1986).{unknown}",
             f"""{code}
 from dashboard.figures.quality import forest, groups_table
@@ -343,9 +366,12 @@ figure = forest(found, {spread})
             key="gaps",
             data=draw.gaps_table(found.gaps),
             method=part.method(
-                f"Each {label} was compared with the largest, {reference}: sensitivity and specificity at the cut-off {percent(cutoff)} "
-                "(Newcombe's 95 % interval of a difference), AUROC (normal interval from DeLong's variances) and calibration in the large "
-                "on the logit scale (Wald). Intervals are not adjusted for testing several groups: of twenty true zeros one is expected to "
+                f"Each {label} was compared with the largest, {reference}: sensitivity and specificity at the cut-off "
+                f"{percent(cutoff)} "
+                "(Newcombe's 95 % interval of a difference), AUROC (normal interval from DeLong's variances) and "
+                "calibration in the large "
+                "on the logit scale (Wald). Intervals are not adjusted for testing several groups: of twenty true zeros "
+                "one is expected to "
                 "be missed.",
                 f"""{code}
 from dashboard.figures.quality import gap_dots, gaps_table
@@ -414,8 +440,8 @@ def _stages(part: Part) -> None:
         key="stages",
         data=draw.confusion_table(staged.counts, names),
         method=part.method(
-            f"The stage was examined in the {n:,} cases with LLNM and a known stage: 1, at most five micrometastases below 2 mm; 2, more or "
-            f"larger nodes, all below 30 mm; 3, any node above 30 mm. {said} The interval of the mean of the three AUROCs is DeLong's.",
+            f"The stage was examined in the {n:,} cases with LLNM and a known stage ({FIELD['stage'].help.rstrip('.')}). "
+            f"{said} The interval of the mean of the three AUROCs is DeLong's.",
             f"""
 from dashboard.figures.quality import confusion as confusion_figure, confusion_table
 from model.cohort.discrimination import confusion, staged_cases

@@ -75,11 +75,14 @@ def _read_in_code(files: Sequence[str], cases: bool) -> str:
 
 def _plane_method(files: Sequence[str], curves: Sequence[str], readers: int) -> Method:
     """The paragraph and the code of the ROC plane."""
-    text = f"Reader tables: {', '.join(files)}. " + (f"{readers:,} readers are shown by sensitivity and false positive rate. " if readers else "")
+    text = f"Reader tables: {', '.join(files)}. " + (
+        f"{readers:,} readers are shown by sensitivity and false positive rate. " if readers else ""
+    )
     lines = ["from dashboard.figures.readers import plane, plane_table", _read_in_code(files, bool(curves))]
     if curves:
         text += (
-            f"ROC curves of {' and '.join(curves)} (doctors: the mean score over readers); diamonds mark the cut-off 0.5 with 95 % Wilson "
+            f"ROC curves of {' and '.join(curves)} (doctors: the mean score over readers); diamonds mark the cut-off 0.5 "
+            "with 95 % Wilson "
             "intervals."
         )
         lines += [
@@ -157,7 +160,8 @@ def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str, files: S
             + ", by outcome: density, box (median and quartiles) and the single cases.",
             key=f"readers-raincloud-{key}", data=draw.cases_table(cases),
             method=written(
-                f"Scores of the {n:,} cases of {files[0]} ({ill:,} with LLNM) are shown by outcome: density, median and quartiles, cases.",
+                f"Scores of the {n:,} cases of {files[0]} ({ill:,} with LLNM) are shown by outcome: density, median and "
+                "quartiles, cases.",
                 "from dashboard.figures.readers import cases_table, raincloud\n"
                 f"{_read_in_code(files[:1], True)}\ntable = cases_table(cases)\nfigure = raincloud(cases)",
             ),

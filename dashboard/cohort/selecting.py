@@ -43,7 +43,9 @@ def section(part: Part) -> None:
             st.rerun()
     state.write(name=name.strip())
     called = f"Sub-cohort “{literal(name.strip())}”" if name.strip() else "A sub-cohort without a name"
-    st.caption(f"{called}: every figure and table below is of the cases inside the region. The address of this page restores it.")
+    st.caption(
+        f"{called}: every figure and table below is of the cases inside the region. The address of this page restores it."
+    )
     _openable(part)
 
 
@@ -62,7 +64,8 @@ def _figure(part: Part) -> None:
         "every case inside is selected, shown here or not. Click a point to open its case.",
         key=key, data=sample, on_select="rerun", selection_mode=("points", "box", "lasso"),
         method=part.method(
-            f"The figure shows {len(sample):,} cases with a measured distance{some}, by capsule distance and predicted probability.",
+            f"The figure shows {len(sample):,} cases with a measured distance{some}, by capsule distance and predicted "
+            "probability.",
             f"""
 from dataclasses import replace
 from dashboard.figures.selecting import cases_to_select

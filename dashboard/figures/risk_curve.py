@@ -105,7 +105,10 @@ def distance_table(bins: tuple[RiskBin, ...], smooth: Mapping[str, RiskCurve]) -
 def curves_table(curves: Mapping[str, RiskCurve]) -> pd.DataFrame:
     """Smooth curves as one long table: name, distance (mm), risk with its band."""
     return pd.concat(
-        [pd.DataFrame({"curve": name, "mm": c.x, "risk": c.risk, "low": c.low, "high": c.high}) for name, c in curves.items()],
+        [
+            pd.DataFrame({"curve": name, "mm": c.x, "risk": c.risk, "low": c.low, "high": c.high})
+            for name, c in curves.items()
+        ],
         ignore_index=True,
     )
 

@@ -73,7 +73,11 @@ def _cohort() -> tuple[CohortStore, str, str]:
     if which == SHIPPED:
         return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres", _path(resources.EXTERNAL_SCORES)
     if which == SAMPLES:
-        return _shipped(resources.SAMPLE_SCORES), "synthetic, each can be opened on the Case page", _path(resources.SAMPLE_SCORES)
+        return (
+            _shipped(resources.SAMPLE_SCORES),
+            "synthetic, each can be opened on the Case page",
+            _path(resources.SAMPLE_SCORES),
+        )
     file = st.file_uploader(
         "CSV or Parquet with columns probability (or prediction) and llnm (or label), and any of the schema's fields",
         ["csv", "parquet"], key="cohort-file",

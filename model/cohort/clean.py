@@ -45,14 +45,17 @@ BINS = 20
 """Bins of equal width of the predicted probability; two of them are one of the calibration curve."""
 
 PROBABILITY = Field("probability", "Predicted probability", "number", "identity", "Of LLNM.", "", 0, 1)
+SPLIT = Field(
+    "split", "Split of the data", "text", "identity", "Training, validation, test: whatever the table calls it."
+)
 _SHARES = ("interval_low", "interval_high", "stage_1", "stage_2", "stage_3", "nodule_iou", "gland_iou", *PLACE_COLUMNS)
 SCORES = (
     Field("logit", "logit", "number", "identity", "Log odds of the predicted probability.", "", -1000, 1000),
+    SPLIT,
     *(Field(name, name, "number", "identity", "As `llnm predict` writes it.", "", 0, 1) for name in _SHARES),
 )
-_KNOWN: Mapping[str, Field] = {
-    f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")
-}  # the report is words, not something to count
+KNOWN: Mapping[str, Field] = {f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")}
+"""What a table's columns may be, by name; the report is words, not something to count."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,17 @@ class RowsError(StatisticsError):
     rows : rows of the table.
     """
 
-    def __init__(self, faults: tuple[Fault, ...], bad: IntArray, unusable: tuple[str, ...], rows: int, where: str) -> None:
+    def __init__(
+        self, faults: tuple[Fault, ...], bad: IntArray, unusable: tuple[str, ...], rows: int, where: str
+    ) -> None:
         self.faults, self.bad, self.unusable, self.rows = faults, bad, unusable, rows
         self.good = rows - len(bad)
         listed = "\n".join(f"- {fault}" for fault in faults)
         dropped = f" without the column {', '.join(unusable)}" if unusable else ""
         super().__init__(
-            f"{len(bad):,} of {rows:,} rows cannot be used:\n{listed}\n" if len(bad) else f"a column cannot be used:\n{listed}\n",
+            f"{len(bad):,} of {rows:,} rows cannot be used:\n{listed}\n"
+            if len(bad)
+            else f"a column cannot be used:\n{listed}\n",
             where=where,
             fix=f"Mend them, or go on with the {self.good:,} good rows{dropped}." if self.good else "Mend them.",
         )
@@ -126,7 +133,9 @@ class _Found:
             self.faults.setdefault((column, what, fix), []).append(rows + self.rows + 1)
 
 
-def clean(source: Path, target: Path, *, without: RowsError | None = None, progress: Progress = lambda _rows: None) -> None:
+def clean(
+    source: Path, target: Path, *, without: RowsError | None = None, progress: Progress = lambda _rows: None
+) -> None:
     """Write the usable form of a table: names and values of the schema, and the codes that a cube counts by.
 
     Parameters
@@ -211,7 +220,11 @@ def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.Reco
         for raw, spec in known.items():
             if pa.types.is_nested(schema.field(raw).type):
                 raise StatisticsError("lists or records in its cells", where=raw[:80], fix=f"Give {spec.allowed()}.")
-        texts = [raw for raw in known if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"]
+        texts = [
+            raw
+            for raw in known
+            if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"
+        ]
         file = pq.ParquetFile(source, read_dictionary=texts, pre_buffer=True)
         # A row group at a time: reading ahead holds all that it was asked for, and that must not be the whole file.
         groups = (file.iter_batches(BATCH, [k], list(known)) for k in range(file.num_row_groups))
@@ -228,14 +241,16 @@ def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.Reco
     convert = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(known, pa.string()), include_columns=list(known), strings_can_be_null=False
     )
-    reader = pyarrow.csv.open_csv(source, read_options=read_options, parse_options=parse_options, convert_options=convert)
+    reader = pyarrow.csv.open_csv(
+        source, read_options=read_options, parse_options=parse_options, convert_options=convert
+    )
     return known, [n for n in names if n not in known], iter(reader)
 
 
 def _known(names: list[str], where: str) -> dict[str, Field]:
     """Raw column name → field."""
     plain = [name.strip().lower() for name in names]
-    known = {raw: _KNOWN[name] for raw, name in zip(names, plain, strict=True) if name in _KNOWN}
+    known = {raw: KNOWN[name] for raw, name in zip(names, plain, strict=True) if name in KNOWN}
     for wanted, spec in ((PROBABILITY_NAMES, PROBABILITY), (LABEL_NAMES, FIELD["llnm"])):
         at = [plain.index(name) for name in wanted if name in plain]
         if not at:
@@ -398,7 +413,9 @@ def _words(column: pa.Array, spec: Field, raw: str, found: _Found) -> dict[str, 
                 codes.setdefault(str(value), len(codes) + 1)
         if len(codes) > MAX_CENTRES:
             raise StatisticsError(
-                f"more than {MAX_CENTRES:,} different values", where=raw, fix="Give the hospital, not the case, in this column."
+                f"more than {MAX_CENTRES:,} different values",
+                where=raw,
+                fix="Give the hospital, not the case, in this column.",
             )
         of_word = np.array([0 if v is None else codes[str(v)] for v in usable], dtype=np.uint16)[at]
         result[f"_{spec.name}"] = pa.array(of_word if given.all() else np.where(given, of_word, np.uint16(0)))
@@ -497,7 +514,7 @@ def _raise_faults(found: _Found, where: str) -> None:
     faults = tuple(Fault(c, what, np.concatenate(rows), fix) for (c, what, fix), rows in found.faults.items())
     names = {f.column: f.column.strip().lower() for f in faults}
     unusable = tuple(dict.fromkeys(
-        n for n in names.values() if n in _KNOWN and n != "case_id" and not found.values.get(n, 0)
+        n for n in names.values() if n in KNOWN and n != "case_id" and not found.values.get(n, 0)
     ))  # fmt: skip
     lost = [f.rows for f in faults if names[f.column] not in unusable]
     bad = np.unique(np.concatenate(lost)) if lost else np.empty(0, np.int64)

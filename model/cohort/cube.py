@@ -63,7 +63,9 @@ class Aggregate:
         up_to : the first edge at or above this distance is the last, mm; all where None.
         """
         count = len(self.steps) - 1
-        bins = -(-count // width) if up_to is None else min(-(-count // width), -(-round(up_to * STEPS_PER_MM) // width))
+        bins = (
+            -(-count // width) if up_to is None else min(-(-count // width), -(-round(up_to * STEPS_PER_MM) // width))
+        )
         padded = np.zeros((-(-count // width) * width, 3))
         padded[:count] = self.steps[:-1]
         sums = padded.reshape(-1, width, 3).sum(1)[:bins]

@@ -22,12 +22,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.cohort.clean import BINS, NO_STEP, RowsError, bands, clean
+from model.cohort.clean import BINS, KNOWN, NO_STEP, RowsError, bands, clean
 from model.cohort.cube import AXES, Aggregate, Cube, aggregate, widths
 from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError
-from model.schema import FIELD
 
 FORMAT = 3
 MAX_CELLS = 8_000_000
@@ -179,7 +178,7 @@ class CohortStore:
                 raise StatisticsError(
                     "no such column", where=name[:80], fix=f"The table has {', '.join(self.columns)}."
                 )
-        words = [n for n in wanted if n in FIELD and n != "case_id" and FIELD[n].kind in ("category", "text")]
+        words = [n for n in wanted if n in KNOWN and n != "case_id" and KNOWN[n].kind in ("category", "text")]
         table = pq.read_table(self.file, columns=list(wanted), read_dictionary=words)
         usable = self.usable(filters)
         if usable != Filters():
@@ -197,7 +196,8 @@ class CohortStore:
             return []
         where, values = self._where(self.usable(filters))
         found = self._asked(
-            f"SELECT case_id FROM read_parquet(?) WHERE {where} AND case_id IN (SELECT unnest(?::VARCHAR[]))", [*values, list(ids)]
+            f"SELECT case_id FROM read_parquet(?) WHERE {where} AND case_id IN (SELECT unnest(?::VARCHAR[]))",
+            [*values, list(ids)],
         ).fetchall()
         there = {row[0] for row in found}
         return [name for name in ids if name in there]
@@ -262,7 +262,11 @@ class CohortStore:
         sums = np.zeros((len(combinations), sum(widths(self._steps))))
         for axis, found in zip(AXES, parts, strict=True):
             self._fill(sums, axis, found, np.searchsorted(combinations, found["key"]))
-        codes = np.stack(np.unravel_index(combinations.astype(np.int64), sizes), 1) if fields else np.zeros((1, 0), np.int64)
+        codes = (
+            np.stack(np.unravel_index(combinations.astype(np.int64), sizes), 1)
+            if fields
+            else np.zeros((1, 0), np.int64)
+        )
         return Cube(fields, codes, sums, self._steps)
 
     def _sums(self, axis: str, key: str, where: str, values: list[object]) -> dict[str, npt.NDArray[Any]]:
@@ -275,7 +279,9 @@ class CohortStore:
         ).fetchnumpy()
         return {name: np.asarray(values) for name, values in found.items()}
 
-    def _fill(self, sums: FloatArray, axis: str, found: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> None:
+    def _fill(
+        self, sums: FloatArray, axis: str, found: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]
+    ) -> None:
         """Put the sums of one axis in their columns."""
         begin = sum(widths(self._steps)[: AXES.index(axis)])
         at = np.asarray(found["at"], np.int64)
@@ -332,5 +338,5 @@ def _in_order(values: pd.Series, name: str) -> pd.Series:
     """Categories that are there, in the schema's order or by name."""
     held = values.cat.remove_unused_categories()
     there = list(held.cat.categories)
-    known = [v for v in (FIELD[name].values if name in FIELD else ()) if v in there]
+    known = [v for v in KNOWN[name].values if v in there]
     return held.cat.reorder_categories(known if len(known) == len(there) else sorted(there))

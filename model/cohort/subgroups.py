@@ -165,7 +165,11 @@ def heterogeneity(groups: tuple[Subgroup, ...]) -> Heterogeneity:
     mean, half = float(np.average(centre, weights=weight)), Z / float(np.sqrt(weight.sum()))
     low, value, high = (float(1 / (1 + np.exp(-x))) for x in (mean - half, mean, mean + half))
     return Heterogeneity(
-        Estimate(value, low, high), q, degrees, float(stats.chi2.sf(q, degrees)), max(0.0, 1 - degrees / q) if q else 0.0
+        Estimate(value, low, high),
+        q,
+        degrees,
+        float(stats.chi2.sf(q, degrees)),
+        max(0.0, 1 - degrees / q) if q else 0.0,
     )
 
 

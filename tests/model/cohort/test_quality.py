@@ -376,7 +376,9 @@ def test_table_one_is_that_of_tableone(by: str, n: int) -> None:
     groups = sorted(table[by].dropna().unique())
 
     def cell(text: object) -> str:
-        plain = str(text).replace(", ", ",").replace("–", "-").replace("’", "'").replace("Welch's T-test", "Welch's t-test")
+        plain = (
+            str(text).replace(", ", ",").replace("–", "-").replace("’", "'").replace("Welch's T-test", "Welch's t-test")
+        )
         return plain.replace("unsure:", "warning:").replace("Kruskal-Wallis", "Kruskal-Wallis").replace("nan", "-")
 
     columns = {"Missing": "missing", "Overall": "all", "P-Value": "p", "Test": "test"} | {g: g for g in groups}
@@ -396,6 +398,6 @@ def test_tables_as_word() -> None:
     document = Document(BytesIO(to_word(made_table, "Caption & \x00 more")))
     held = document.tables[0]
     assert [c.text for c in held.rows[0].cells] == list(made_table.columns)
-    assert [c.text for c in held.rows[2].cells][0] == made_table.iloc[1, 0]
+    assert held.rows[2].cells[0].text == made_table.iloc[1, 0]
     assert len(held.rows) == len(made_table) + 1
     assert document.paragraphs[0].text.startswith("Caption & ")
