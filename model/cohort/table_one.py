@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -24,6 +24,7 @@ SKEWED = 1.0
 """Absolute skewness from which a number is told by median and quartiles instead of mean and standard deviation."""
 
 MOST_GROUPS = 10
+_COLUMNS = ("variable", "level", "missing", "all", "p", "test")  # a group may be called so as well
 _FEW = 5  # expected cases in a cell below which the chi-squared test is told to be unsure, or Fisher's is made
 
 
@@ -66,6 +67,7 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
         If nothing is left to describe, or `by` has fewer than two or more than ten groups, or a group has one case only.
     """
     groups = _levels(frame[by], by) if by in frame else _Levels((), np.empty(0, np.int64))
+    groups = replace(groups, names=tuple(f"group {n}" if n in _COLUMNS else n for n in groups.names))
     chosen = [v for v in variables if v in frame and v != by and frame[v].notna().any()]
     if not chosen or not 2 <= len(groups.names) <= MOST_GROUPS:
         raise StatisticsError(
@@ -82,7 +84,7 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
     for name in chosen:
         rows += (_number if pd.api.types.is_float_dtype(frame[name]) else _category)(frame[name], name, groups)
     pairs = [_pair(a, b) for a, b in combinations(groups.names, 2)]
-    columns = ["variable", "level", "missing", "all", *groups.names, *pairs, "p", "test"]
+    columns = [*_COLUMNS[:4], *groups.names, *pairs, *_COLUMNS[4:]]
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 
