@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,18 +109,40 @@ class OpenCohort:
     folder: TemporaryDirectory[str]
 
     @classmethod
-    def of(cls, file: Path, *, good_rows_only: bool = False) -> OpenCohort:
-        """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`."""
+    def of(cls, file: Path, *, good_rows_only: bool = False, keep: bool = False) -> OpenCohort:
+        """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`.
+
+        Parameters
+        ----------
+        keep : leave the validated form in the user's cache folder, so that the same table opens at once the next time.
+        """
         from model.cohort.store import CohortStore
 
         folder = TemporaryDirectory(prefix="llnm-")
         try:
-            store = CohortStore.open(file, good_rows_only=good_rows_only, cache=Path(folder.name))
-            store.prepare()
+            with _told_of_rows() as progress:
+                cache = None if keep else Path(folder.name)
+                store = CohortStore.open(file, good_rows_only=good_rows_only, cache=cache, progress=progress)
+                store.prepare()
         except ProblemError:
             folder.cleanup()
             raise
         return cls(store, folder)
+
+
+@contextmanager
+def _told_of_rows() -> Iterator[Callable[[int], None]]:
+    """A line that counts the rows read of a large table."""
+    place = st.empty()
+
+    def told(rows: int) -> None:
+        if rows > 200_000:
+            place.caption(f"{rows:,} rows checked …")
+
+    try:
+        yield told
+    finally:
+        place.empty()
 
 
 def _closed(cohort: OpenCohort) -> None:
@@ -129,6 +153,12 @@ def _closed(cohort: OpenCohort) -> None:
 def shipped_cohort(file: Path, changed: int) -> OpenCohort:
     """A table that ships, as it was when last changed; all sessions share it."""
     return OpenCohort.of(file)
+
+
+@st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed)
+def served_cohort(file: Path, changed: int, good_rows_only: bool) -> OpenCohort:
+    """The table that the server was started with, as it was when last changed; all sessions share it."""
+    return OpenCohort.of(file, good_rows_only=good_rows_only, keep=True)
 
 
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from tqdm import tqdm
 
+from model.cohort import SERVED
 from model.errors import CaseError, ProblemError
 from model.train.folders import MORE, checkpoint_folders
 from model.train.settings import Settings
@@ -141,21 +142,22 @@ def calibrate(
 @app.command()
 def evaluate(
     cohort: Annotated[Path | None, typer.Option(help="Cohort folder with labels.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns prediction and label.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with columns prediction and label; stages and overlaps if there are any.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Discrimination, calibration and segmentation with 95 % intervals, of a cohort or of any model's predictions."""
-    from model.cohort.evaluate import evaluate as figures
-    from model.cohort.evaluate import format_table
-    from model.cohort.scores import read_predictions
+    from model.cohort.evaluate import evaluate_table, format_table
+    from model.cohort.scores import read_table
 
     with _told():
         if (cohort is None) == (predictions is None):
             raise CaseError("give one of --cohort and --predictions", where="evaluate", fix="Name what to evaluate.")
         if predictions is not None:
-            result = figures(read_predictions(predictions))
+            result = evaluate_table(read_table(predictions))
         else:
             from model.evaluate import evaluate_cohort
             from model.ingest.cases import read_cohort
@@ -267,6 +269,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
+    cohort: Annotated[
+        Path | None, typer.Option(help="Scored table (CSV or Parquet) of any size, offered on the Cohort page.")
+    ] = None,
 ) -> None:
     """Open the dashboard."""
     import importlib.util
@@ -283,6 +288,11 @@ def serve(
         with _told():
             checkpoint_folders(checkpoints)
         os.environ[MORE] = str(checkpoints.resolve())
+    if cohort is not None:
+        with _told():
+            if not cohort.is_file():
+                raise CaseError("no such file", where=str(cohort), fix="Name a scored table, such as `llnm predict --out` writes.")
+        os.environ[SERVED] = str(cohort.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 

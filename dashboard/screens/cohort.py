@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -13,6 +15,7 @@ from dashboard.cohort import atlas, distance, position, quality, readers, select
 from dashboard.cohort.part import Part
 from dashboard.figures.style import percent
 from dashboard.parts import choose_picture_format, missing, problem
+from model.cohort import SERVED
 from model.cohort.clean import RowsError
 from model.cohort.discrimination import wilson
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
@@ -21,8 +24,12 @@ from model.errors import CaseError, ProblemError
 from model.schema import FIELD
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
+STARTED = "Table of this server"
+MAX_UPLOAD_MB = 200
 # By what the address bar calls each. Comments here: Streamlit prints a string that stands alone on a page.
 SOURCES = {"": SHIPPED, "samples": SAMPLES, "own": OWN}
+if SERVED in os.environ:
+    SOURCES = {"": SHIPPED, "served": STARTED, "samples": SAMPLES, "own": OWN}
 # Columns without which a figure cannot be shown.
 NEEDS = {
     "Risk against capsule distance": ("capsule_distance_mm",),
@@ -78,21 +85,34 @@ def _cohort() -> tuple[CohortStore, str, str]:
             "synthetic, each can be opened on the Case page",
             _path(resources.SAMPLE_SCORES),
         )
+    if which == STARTED:
+        table = Path(os.environ[SERVED])
+        if not table.is_file():
+            raise CaseError("not there any more", where=table.name, fix="Start the server again with --cohort and a file that is there.")
+        changed = table.stat().st_mtime_ns
+        store = _usable(lambda good: resources.served_cohort(table, changed, good).store, f"{table}-{changed}")
+        return store, "the table that this server was started with", table.name
     file = st.file_uploader(
         "CSV or Parquet with columns probability (or prediction) and llnm (or label), and any of the schema's fields",
-        ["csv", "parquet"], key="cohort-file",
+        ["csv", "parquet"], key="cohort-file", max_upload_size=MAX_UPLOAD_MB,
     )  # fmt: skip
     st.caption(
         "Kept for this session only, in a temporary folder of this computer that goes when the session ends. "
-        "`llnm predict COHORT --out scored.parquet` writes such a table."
+        "`llnm predict COHORT --out scored.parquet` writes such a table. A larger one: `llnm serve --cohort FILE`."
     )
     if file is None:
         st.stop()
-    agreed = f"cohort-good-rows-{file.file_id}"
+    given = file
+    store = _usable(lambda good: resources.uploaded_cohort(given.file_id, given.name, good, given).store, given.file_id)
+    return store, "your table", file.name
+
+
+def _usable(opened: Callable[[bool], CohortStore], table: str) -> CohortStore:
+    """A table, without its rows at fault only where the user says so; faults are told, and the page stops at them."""
+    agreed = f"cohort-good-rows-{table}"
     good_only = bool(st.session_state.get(agreed))
     try:
-        store = resources.uploaded_cohort(file.file_id, file.name, good_only, file).store
-        return store, "your table", file.name
+        return opened(good_only)
     except RowsError as error:
         problem(error)
         if error.good and not good_only and st.button(f"Go on with the {error.good:,} good rows", key="cohort-go-on"):
