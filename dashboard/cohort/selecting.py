@@ -14,6 +14,7 @@ from dashboard.parts import address, asked, case_link, figure, literal
 from model.cohort.selection import Region
 
 SHOWN, NAME_LENGTH = 2000, 60
+DRAW, OPEN = "Draw a region", "Open a case"
 
 
 def section(part: Part) -> None:
@@ -55,14 +56,20 @@ def _figure(part: Part) -> None:
     if sample.empty:
         st.caption("None of these cases has a capsule distance.")
         return
+    drawing = DRAW == st.segmented_control(
+        "What the mouse does", (DRAW, OPEN), default=DRAW, key="selection-does", required=True, label_visibility="collapsed"
+    )
     # A new key lets a cleared drawing go.
-    key = f"select-cases-{st.session_state.get('selection-round', 0)}"
+    key = f"{'select' if drawing else 'open'}-cases-{st.session_state.get('selection-round', 0)}"
+    how = (
+        "Draw round points with the lasso or the box: every case inside is selected, shown here or not." if drawing
+        else "Click a point to open its case."
+    )  # fmt: skip
     some = ", drawn at random" if len(sample) == SHOWN else ""
     event = figure(
-        cases_to_select(sample, part.filters.region),
-        f"{len(sample):,} cases with a measured distance that pass the filters{some}. Draw round points with the lasso or the box: "
-        "every case inside is selected, shown here or not. Click a point to open its case.",
-        key=key, data=sample, on_select="rerun", selection_mode=("points", "box", "lasso"),
+        cases_to_select(sample, part.filters.region, drawing=drawing),
+        f"{len(sample):,} cases with a measured distance that pass the filters{some}. {how}",
+        key=key, data=sample, on_select="rerun", selection_mode=("box", "lasso") if drawing else "points",
         method=part.method(
             f"The figure shows {len(sample):,} cases with a measured distance{some}, by capsule distance and predicted "
             "probability.",
@@ -70,7 +77,7 @@ def _figure(part: Part) -> None:
 from dataclasses import replace
 from dashboard.figures.selecting import cases_to_select
 table = cohort.sample(replace(filters, region=None), {SHOWN})
-figure = cases_to_select(table, filters.region)
+figure = cases_to_select(table, filters.region, drawing={drawing})
 """,
         ),
     )  # fmt: skip

@@ -213,12 +213,17 @@ def _together(
     outcome = y[complete]
     if not 0 < outcome.sum() < len(outcome):
         return None, {}, {}, f"too few (n = {len(outcome):,} with every variable; both outcomes are needed)"
-    x = np.concatenate([np.ones((len(outcome), 1)), *(c.design(complete) for c in columns.values())], 1)
     terms = [(v, text) for v, c in columns.items() for text in c.contrasts]
-    varies = np.flatnonzero(np.ptp(x[:, 1:], axis=0) > 0)
+    x = np.ones((len(outcome), 1 + len(terms)))
+    at = 1
+    for c in columns.values():
+        x[:, at : at + len(c.contrasts)] = c.design(complete)
+        at += len(c.contrasts)
+    varies = np.flatnonzero(x[:, 1:].max(0) > x[:, 1:].min(0))
     if not len(varies):
         return None, {}, {}, "no variable differs among the cases that have all"
-    x, kept = x[:, [0, *(varies + 1)]], [terms[i] for i in varies]
+    kept = [terms[i] for i in varies]
+    x = x if len(kept) == len(terms) else x[:, [0, *(varies + 1)]]
     try:
         fit = fit_logistic(x, outcome, names=("constant", *(f"{v}: {text}" for v, text in kept)))
     except StatisticsError as error:
@@ -228,7 +233,9 @@ def _together(
 
 def _vif(x: FloatArray, owners: Sequence[str]) -> dict[str, float]:
     """Generalised variance inflation by determinants of the correlation matrix (Fox and Monette 1992)."""
-    correlation = np.atleast_2d(np.corrcoef(x, rowvar=False))
+    mean = x.mean(0)
+    spread = x.T @ x / len(x) - np.outer(mean, mean)  # as good as numpy's corrcoef here, without its copies
+    correlation = spread / np.sqrt(np.outer(np.diag(spread), np.diag(spread)))
     whole = np.linalg.det(correlation)
     result = {}
     for name in dict.fromkeys(owners):
