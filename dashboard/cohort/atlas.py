@@ -166,7 +166,7 @@ def _said_of(atlas: Atlas, name: str, point: FloatArray, kind: str) -> str:
     if np.isnan(here.risk[0]):
         return f"Around case `{name}` there are fewer than {MIN_SUPPORT:.0f} cases: no risk is given."
     return (
-        f"At the place of case `{name}` (red): {kind} risk **{percent(here.risk[0])}** (95 % {percent(here.low[0])}–"
+        f"At the place of case `{name}` (red pin): {kind} risk **{percent(here.risk[0])}** (95 % {percent(here.low[0])}–"
         f"{percent(here.high[0])}; {here.cases[0]:.0f} cases around). Of the place alone, whatever else is known of the case."
     )
 
