@@ -20,7 +20,7 @@ from model.ingest.cases import Cohort
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 from model.ingest.parts import TARGETS
 from model.predict import Prediction, Predictor
-from model.schema import LABELS, VIEWS
+from model.schema import VIEWS
 from model.simulate.cohort import TRUTH_NAME, read_truth
 
 Progress = Callable[[int, int], None]
@@ -31,7 +31,8 @@ def score_cohort(
 ) -> pd.DataFrame:
     """One row a case: identity, fields read, prediction, stages, labels and, where masks are known, overlap.
 
-    Columns `probability`, `logit`, `interval_low`, `interval_high`, `stage_1` … `stage_3`, `nodule_iou`, `gland_iou`
+    Columns `probability`, `logit`, `interval_low`, `interval_high`, `stage_1` … `stage_3` (where the model has stages),
+    `nodule_iou`, `gland_iou`
     (mean over views; intersection over union of predicted with true mask), and `x_normalised`, `y_normalised`,
     `z_normalised` (see `place_of`), beside the schema's names.
     """
@@ -53,8 +54,9 @@ def place_of(case: MeasuredCase) -> dict[str, float]:
 
 def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> Evaluation:
     """Figures of a scored cohort; the Bayes-optimal AUROC too where the folder holds the simulation's truth."""
-    labelled = scored[scored["llnm"].notna()]
-    label = labelled["llnm"].to_numpy(np.int64)
+    endpoint = cohort.schema.endpoint.name
+    labelled = scored[scored[endpoint].notna()]
+    label = labelled[endpoint].to_numpy(np.int64)
     extra: dict[str, Any] = {}
     truth_file = cohort.root / TRUTH_NAME
     if truth_file.exists():
@@ -64,7 +66,7 @@ def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> E
         overlap = scored[f"{target}_iou"].dropna()
         if len(overlap):
             extra[f"{target}_miou"] = float(overlap.mean())
-    return replace(evaluate_table(labelled, seed=seed), **extra)
+    return replace(evaluate_table(labelled.assign(llnm=label), seed=seed), **extra)
 
 
 def evaluate_cohort(
@@ -96,8 +98,8 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         "logit": prediction.logit,
         "interval_low": prediction.interval.low,
         "interval_high": prediction.interval.high,
-        **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities)},
-        **{f.name: case.case.labels.get(f.name) for f in LABELS},
+        **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities or ())},
+        **{f.name: case.case.labels.get(f.name) for f in cohort.schema.labels},
     }
     place = place_of(case)
     row |= {name: place.get(name) for name in PLACE_COLUMNS}
@@ -106,7 +108,7 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         overlaps = [
             _overlap(getattr(case.segmentations[view], target), true)
             for view in VIEWS
-            if view in truth and (true := getattr(truth[view], target)) is not None
+            if view in truth and view in case.segmentations and (true := getattr(truth[view], target)) is not None
         ]
         row[f"{target}_iou"] = float(np.mean(overlaps)) if overlaps else None
     return row

@@ -27,13 +27,14 @@ from model.cohort.curves import RiskCurve, distance_grid, knot_count, level_dist
 from model.cohort.store import CohortStore
 from model.cohort.subgroups import BANDS, GroupCurves, curves_by_group, division
 from model.errors import StatisticsError
-from model.schema import FIELD, LABELS
+from model.schema import DEFAULT, FIELD
 
 DISTANCE = "capsule_distance_mm"
 # What follows from the outcome, from the distance or from the prediction is no covariate of the distance.
 _NO_COVARIATE = frozenset(
     {
-        *(f.name for f in LABELS), DISTANCE, "capsule_distance_fraction", "case_id", "provenance", "report_text", "probability",
+        *(f.name for f in DEFAULT.labels), DISTANCE,
+        "capsule_distance_fraction", "case_id", "provenance", "report_text", "probability",
         "logit", "interval_low", "interval_high", "stage_1", "stage_2", "stage_3", "nodule_iou", "gland_iou",
     }
 )  # fmt: skip

@@ -15,7 +15,7 @@ import pandas as pd
 from model.errors import CaseError, FieldError
 from model.ingest.messages import MAX_TOLD, list_faults, nearest, short, some, told
 from model.ingest.parts import PROVENANCE, SPACING, TARGETS, Target, clean, id_faults, inside, parse_single
-from model.schema import FIELD, FIELDS, VIEWS, Field, Value, View
+from model.schema import DEFAULT, VIEWS, Field, Schema, Value, View
 
 TABLE_NAME = "cases.csv"
 
@@ -35,12 +35,12 @@ PATH_COLUMNS = (*IMAGE_COLUMNS, *(mask_column(target, view) for view in VIEWS fo
 SPACING_COLUMNS = ("pixel_spacing_row_mm", "pixel_spacing_column_mm")
 """As read; a file may give one `pixel_spacing_mm` for both."""
 
-_COLUMNS: Mapping[str, Field] = {
-    **FIELD,
+_BESIDE: Mapping[str, Field] = {
     **{column: Field(column, column, "text", "identity", "File in the folder.") for column in PATH_COLUMNS},
     **dict.fromkeys((*SPACING_COLUMNS, SPACING.name), SPACING),
     PROVENANCE.name: PROVENANCE,
 }
+"""Columns of a table that are no fields of a case."""
 
 _Values = list[Value | None]
 _Faults = list[tuple[int, str]]  # (row number, what is wrong)
@@ -56,8 +56,8 @@ class _Sheet:
     separator: str
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Read and validate a cohort table; its pictures are looked for, not decoded.
+def read_table(path: Path, schema: Schema = DEFAULT) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read and validate a cohort table by a schema; its pictures are looked for, not decoded.
 
     Returns
     -------
@@ -69,33 +69,34 @@ def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     CaseError
         If the file is missing or no table, or for everything wrong in its cells together.
     """
-    sheet = _read_sheet(path)
-    _check_header(sheet.header, str(path))
+    specs = {**schema.by_name, **_BESIDE}
+    sheet = _read_sheet(path, specs)
+    _check_header(sheet.header, str(path), schema)
     has_images = not set(IMAGE_COLUMNS).isdisjoint(sheet.header)
     faults: _Faults = _check_lengths(sheet)
     columns: dict[str, _Values] = {}
-    for column in _COLUMNS:
-        columns[column], bad = _parse_column(column, sheet)
+    for column, spec in specs.items():
+        columns[column], bad = _parse_column(column, spec, sheet)
         faults += bad
     faults += _check_ids(sheet.numbers, columns["case_id"])
-    faults += _check_paths(path.parent, sheet.numbers, columns, required=has_images)
+    faults += _check_paths(path.parent, sheet.numbers, columns, specs, required=has_images)
     faults += _settle_spacing(sheet.numbers, columns)
     columns["report_text"], notices, bad = _clean_reports(sheet.numbers, columns["report_text"])
     faults += bad
     if faults:
         raise list_faults([f"row {number}, {fault}" for number, fault in sorted(faults)], where=str(path))
-    if unknown := [f"{short(c)}{nearest(c, _COLUMNS)}" for c in sheet.header if c and c not in _COLUMNS]:
+    if unknown := [f"{short(c)}{nearest(c, specs)}" for c in sheet.header if c and c not in specs]:
         notices.insert(0, f"Unknown columns were ignored: {some(unknown)}.")
     if not has_images:
-        notices.append("The table names no pictures: its cases can be counted, but not predicted.")
+        notices.append("The table names no pictures: whatever is predicted of its cases rests on reports and fields alone.")
     del columns[SPACING.name]
-    return pd.DataFrame({c: _series(_COLUMNS[c], values) for c, values in columns.items()}), tuple(notices)
+    return pd.DataFrame({c: _series(specs[c], values) for c, values in columns.items()}), tuple(notices)
 
 
-def present_values(row: Mapping[str, object]) -> dict[str, Value]:
+def present_values(row: Mapping[str, object], schema: Schema = DEFAULT) -> dict[str, Value]:
     """Schema values of a row of the table as plain Python values; missing ones are left out."""
     values: dict[str, Value] = {}
-    for spec in FIELDS:
+    for spec in schema.fields:
         raw = row[spec.name]
         if raw is None or raw == "" or raw != raw:  # NaN is the one value unlike itself
             continue
@@ -106,7 +107,7 @@ def present_values(row: Mapping[str, object]) -> dict[str, Value]:
     return values
 
 
-def _read_sheet(path: Path) -> _Sheet:
+def _read_sheet(path: Path, specs: Mapping[str, Field]) -> _Sheet:
     where = str(path)
     try:
         data = path.read_bytes()
@@ -117,7 +118,7 @@ def _read_sheet(path: Path) -> _Sheet:
         raise CaseError(f"cannot be read ({error.strerror})", where=where, fix="Check the path.") from error
     text = _decode(data, where)
     first = text.split("\n", 1)[0].replace('"', "").lower()
-    separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & _COLUMNS.keys()))
+    separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & specs.keys()))
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error as error:
@@ -140,11 +141,11 @@ def _decode(data: bytes, where: str) -> str:
     raise CaseError("neither UTF-8 nor Windows-1252 text", where=where, fix="Save the table as “CSV UTF-8”.")
 
 
-def _check_header(header: list[str], where: str) -> None:
+def _check_header(header: list[str], where: str, schema: Schema) -> None:
     if doubled := sorted({name for name in header if name and header.count(name) > 1}):
         raise CaseError(f"columns given twice: {some(doubled)}", where=where, fix="Keep one of each.")
     if "case_id" not in header:
-        fix = f"Name the columns as the schema does: {', '.join(FIELD)}."
+        fix = f"Name the columns as the schema does: {', '.join(schema.by_name)}."
         raise CaseError(f"there is no column case_id{nearest('case_id', header)}", where=where, fix=fix)
 
 
@@ -158,11 +159,11 @@ def _check_lengths(sheet: _Sheet) -> _Faults:
     ]
 
 
-def _parse_column(column: str, sheet: _Sheet) -> tuple[_Values, _Faults]:
+def _parse_column(column: str, spec: Field, sheet: _Sheet) -> tuple[_Values, _Faults]:
     """Values of a column and its faults; each distinct cell is parsed once."""
     if column not in sheet.header:
         return [None] * len(sheet.rows), []
-    spec, position = _COLUMNS[column], sheet.header.index(column)
+    position = sheet.header.index(column)
     parsed: dict[str, Value | FieldError | None] = {}
     values: _Values = []
     faults: _Faults = []
@@ -204,7 +205,14 @@ def _check_ids(numbers: Sequence[int], ids: _Values) -> _Faults:
     return faults
 
 
-def _check_paths(root: Path, numbers: Sequence[int], columns: Mapping[str, _Values], *, required: bool) -> _Faults:
+def _check_paths(
+    root: Path, numbers: Sequence[int], columns: Mapping[str, _Values], specs: Mapping[str, Field], *, required: bool
+) -> _Faults:
+    """Files that are not there, and, in a table with pictures, rows with nothing to read.
+
+    A table without pictures may hold anything: its rows can at least be counted.
+    """
+    readable = (*IMAGE_COLUMNS, "report_text", *(n for n, f in specs.items() if f.role in ("input", "measured", "comparator")))
     faults: _Faults = []
     for i, number in enumerate(numbers):
         for column in PATH_COLUMNS:
@@ -213,8 +221,8 @@ def _check_paths(root: Path, numbers: Sequence[int], columns: Mapping[str, _Valu
                     inside(root, str(file), column)
                 except CaseError as error:
                     faults.append((number, told(error)))
-        if required and all(columns[column][i] is None for column in IMAGE_COLUMNS):
-            faults.append((number, "no picture: name a transverse or longitudinal image"))
+        if required and all(columns[column][i] is None for column in readable):
+            faults.append((number, "nothing to read: no picture, no report, no field"))
     return faults
 
 
