@@ -56,9 +56,10 @@ def _figure(part: Part) -> None:
     if sample.empty:
         st.caption("None of these cases has a capsule distance.")
         return
-    drawing = DRAW == st.segmented_control(
+    does = st.segmented_control(
         "What the mouse does", (DRAW, OPEN), default=DRAW, key="selection-does", required=True, label_visibility="collapsed"
     )
+    drawing = does == DRAW
     # A new key lets a cleared drawing go.
     key = f"{'select' if drawing else 'open'}-cases-{st.session_state.get('selection-round', 0)}"
     how = (

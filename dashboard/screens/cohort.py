@@ -88,7 +88,7 @@ def _cohort() -> tuple[CohortStore, str, str]:
     if which == STARTED:
         table = Path(os.environ[SERVED])
         if not table.is_file():
-            raise CaseError("not there any more", where=table.name, fix="Start the server again with --cohort and a file that is there.")
+            raise CaseError("not there any more", where=table.name, fix="Start the server again with a file that is there.")
         changed = table.stat().st_mtime_ns
         store = _usable(lambda good: resources.served_cohort(table, changed, good).store, f"{table}-{changed}")
         return store, "the table that this server was started with", table.name

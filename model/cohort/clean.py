@@ -484,7 +484,8 @@ def _places(done: Mapping[str, pa.Array], found: _Found, rows: int) -> npt.NDArr
     of = np.full((len(sides) + 1, len(thirds) + 1), NO_PLACE, np.uint8)
     for i, (side, third) in enumerate(PLACES):
         of[sides[side], slice(None) if side == "isthmus" else thirds[third]] = i
-    return of[done["_side"].to_numpy(), done["_third"].to_numpy()]
+    place: npt.NDArray[np.uint8] = of[done["_side"].to_numpy(), done["_third"].to_numpy()]
+    return place
 
 
 def _count(table: pa.Table, found: _Found) -> None:

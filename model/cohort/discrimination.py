@@ -244,7 +244,9 @@ def staged_cases(frame: pd.DataFrame) -> tuple[FloatArray, IntArray]:
     frame : columns llnm (0/1), stage ("1" to "3", or numbers) and `STAGE_COLUMNS`.
     """
     known = frame[frame["stage"].notna() & frame[list(STAGE_COLUMNS)].notna().all(axis=1) & (frame["llnm"] == 1)]
-    return known[list(STAGE_COLUMNS)].to_numpy(float), known["stage"].astype(int).to_numpy(np.int64)
+    predicted: FloatArray = known[list(STAGE_COLUMNS)].to_numpy(float)
+    stage: IntArray = known["stage"].to_numpy().astype(np.int64)
+    return predicted, stage
 
 
 def confusion(probabilities: FloatArray, stage: IntArray) -> IntArray:

@@ -257,7 +257,8 @@ def _columns(values: pd.Series, name: str, units: Mapping[str, float]) -> _Varia
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, found = values.cat.codes.to_numpy(), list(values.cat.categories)
     else:
-        codes, found = pd.factorize(values, sort=False)
+        codes, uniques = pd.factorize(values, sort=False)
+        found = list(uniques)
     present = [("yes" if level else "no") if flag else str(level) for level in found]
     order = ("no", "yes") if flag else field.values if field is not None else ()
     used = np.bincount(codes[codes >= 0], minlength=len(present)) > 0

@@ -176,8 +176,8 @@ def _levels(values: pd.Series, name: str) -> _Levels:
     if isinstance(values.dtype, pd.CategoricalDtype):
         code, found = values.cat.codes.to_numpy(np.int64), list(values.cat.categories)
     else:
-        code, found = pd.factorize(values, sort=False)
-        code, found = np.asarray(code, np.int64), list(found)
+        codes, uniques = pd.factorize(values, sort=False)
+        code, found = np.asarray(codes, np.int64), list(uniques)
     if name == "llnm":
         words, order = ["LLNM" if v else "no LLNM" for v in found], ["LLNM", "no LLNM"]
     elif field is not None and field.kind == "flag":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class Shown:
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
+def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     """Records as the page goes, through the one function that every figure passes and the one that every table passes."""
     from dashboard.cohort import atlas, distance, position, quality, readers, selecting, statistics
 
@@ -53,7 +52,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
     for section in (atlas, distance, position, quality, readers, selecting):
         monkeypatch.setattr(section, "figure", record)
     monkeypatch.setattr(statistics, "_table", record_table)
-    yield kept
+    return kept
 
 
 def same(code: str, table: pd.DataFrame, figure: go.Figure | None) -> None:
