@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -124,6 +125,7 @@ class OpenCohort:
                 cache = None if keep else Path(folder.name)
                 store = CohortStore.open(file, good_rows_only=good_rows_only, cache=cache, progress=progress)
                 store.prepare()
+            Thread(target=_count_ranges, args=(store,), daemon=True).start()
         except ProblemError:
             folder.cleanup()
             raise
@@ -143,6 +145,14 @@ def _told_of_rows() -> Iterator[Callable[[int], None]]:
         yield told
     finally:
         place.empty()
+
+
+def _count_ranges(store: CohortStore) -> None:
+    """Count ages and sizes beforehand, beside the page."""
+    import duckdb
+
+    with suppress(duckdb.Error):  # the cohort was closed meanwhile, and its file is gone
+        store.prepare_ranges()
 
 
 def _closed(cohort: OpenCohort) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ from model.errors import StatisticsError
 FORMAT = 3
 MAX_CELLS = 8_000_000
 """Numbers in a cube, at most (64 MB); a finer one is not kept, and the rows are counted."""
-KEPT_CUBES = 16
+KEPT_CUBES = 64
+WITH_RANGES = (
+    ("centre", "sex", "tirads", "age"), ("centre", "sex", "tirads", "size"), ("sex", "histology", "side", "third", "age"),
+    ("sex", "histology", "side", "third", "size"), ("sex", "age", "size"),
+)  # fmt: skip
+"""What people filter by together with a range: all at once would be too many combinations to keep."""
 THREADS = 2
 
 Where = tuple[str, list[object]]
@@ -159,7 +165,20 @@ class CohortStore:
 
     def prepare(self) -> None:
         """Build the cube of all categories, so that filters by any of them are quick from the first on."""
-        self._cube(tuple(n for n in CATEGORIES if n in self.options))
+        self._cube(self._there(CATEGORIES))
+
+    def prepare_ranges(self) -> None:
+        """Build cubes of ages and sizes beside categories, and of every field and two: some seconds for ten million rows, so not before a page opens."""
+        for fields in WITH_RANGES:
+            if any(RANGES.get(n) in self.ranges for n in fields):
+                self._cube(self._there(fields))
+        for count in (1, 2):  # what is filtered by first; from the cubes that are there
+            for fields in combinations(self._there((*CATEGORIES, *RANGES)), count):
+                self._cube(fields)
+
+    def _there(self, fields: Sequence[str]) -> tuple[str, ...]:
+        """Those of some fields that the table has."""
+        return tuple(n for n in fields if n in self.options or RANGES.get(n) in self.ranges)
 
     def rows(self, filters: Filters = Filters(), columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The cases that pass, in the table's order: only the columns asked for.
@@ -244,9 +263,9 @@ class CohortStore:
         with self._lock:
             self._cubes[fields] = cube
             while len(self._cubes) > KEPT_CUBES:
-                # The one with most fields serves the others: it stays.
-                widest = max(self._cubes, key=len)
-                del self._cubes[next(n for n in self._cubes if n not in (widest, fields))]
+                # Those made beforehand serve the others: they stay.
+                stay = {fields, *map(self._there, (CATEGORIES, *WITH_RANGES))}
+                del self._cubes[next(n for n in self._cubes if n not in stay)]
         return cube
 
     def _built(self, fields: tuple[str, ...]) -> Cube | None:
