@@ -98,7 +98,7 @@ def _cohort() -> tuple[CohortStore, str, str]:
     )  # fmt: skip
     st.caption(
         "Kept for this session only, in a temporary folder of this computer that goes when the session ends. "
-        "`llnm predict COHORT --out scored.parquet` writes such a table. A larger one: `llnm serve --cohort FILE`."
+        "`llnm predict COHORT --out scored.parquet` writes such a table. A larger one: `llnm serve --scored FILE`."
     )
     if file is None:
         st.stop()

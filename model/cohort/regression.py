@@ -215,11 +215,16 @@ def _together(
         return None, {}, {}, f"too few (n = {len(outcome):,} with every variable; both outcomes are needed)"
     terms = [(v, text) for v, c in columns.items() for text in c.contrasts]
     x = np.ones((len(outcome), 1 + len(terms)))
-    at = 1
+    at, differs = 1, list[bool]()
     for c in columns.values():
-        x[:, at : at + len(c.contrasts)] = c.design(complete)
-        at += len(c.contrasts)
-    varies = np.flatnonzero(x[:, 1:].max(0) > x[:, 1:].min(0))
+        part = c.design(complete)
+        x[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
+        if c.number is not None:
+            differs += [bool(np.ptp(part) > 0)] * part.shape[1]
+        else:  # 0 and 1
+            differs += [0 < hits < len(part) for hits in np.ones(len(part)) @ part]
+    varies = np.flatnonzero(differs)
     if not len(varies):
         return None, {}, {}, "no variable differs among the cases that have all"
     kept = [terms[i] for i in varies]

@@ -316,7 +316,7 @@ def page(file: Path, cache: Path) -> list[Row]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-c", "from model.cli import app; app()", "serve", "--headless", "--port", str(port)]
     server = subprocess.Popen(
-        [*command, "--cohort", str(file)], cwd=ROOT, env=os.environ | {"LLNM_CACHE": str(cache), "PYTHONPATH": str(ROOT)},
+        [*command, "--scored", str(file)], cwd=ROOT, env=os.environ | {"LLNM_CACHE": str(cache), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     rows = []

@@ -104,7 +104,7 @@ def test_predict_one_json_case_by_its_pictures(cohort_folder: Path, tmp_path: Pa
         (("simulate", "--cases", 5, "--out", "/tmp/x", "--external", "--training"), "--training"),
         (("predict", SAMPLES, "--checkpoint", "/nowhere"), "/nowhere"),
         (("serve", "--checkpoints", "/nowhere"), "/nowhere"),
-        (("serve", "--cohort", "/nowhere.csv"), "/nowhere.csv"),
+        (("serve", "--scored", "/nowhere.csv"), "/nowhere.csv"),
     ],
 )
 def test_faults_end_in_one_message_without_a_traceback(words: tuple[object, ...], told: str) -> None:
