@@ -15,6 +15,7 @@ from dashboard import state
 from model.errors import ProblemError
 
 MARK = "Trained on synthetic data · research and teaching only · not a medical device"
+MARK_OTHER = "Research and teaching only · not a medical device"
 
 # A constant of ours, no user text: Streamlit has no fixed bar of its own.
 _MARK_STYLE = """
@@ -29,9 +30,19 @@ h1 {font-size: clamp(1.6rem, 5vw, 2.4rem) !important;} h2, h3 {font-size: clamp(
 """
 
 
-def banner() -> None:
-    """The mark at the foot of every page, on screen and in print."""
-    st.html(_MARK_STYLE + f'<div class="llnm-mark" role="note">{MARK}</div>')
+def banner(training_data: str) -> None:
+    """The mark at the foot of every page, on screen and in print.
+
+    Parameters
+    ----------
+    training_data : what the model was trained on, as its card says.
+    """
+    st.html(_MARK_STYLE + f'<div class="llnm-mark" role="note">{mark(training_data)}</div>')
+
+
+def mark(training_data: str) -> str:
+    """The words of the mark."""
+    return MARK if training_data == "synthetic" else MARK_OTHER
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ Everything heavy is imported where it is first needed, so that a page opens befo
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +23,7 @@ import pandas as pd
 import streamlit as st
 
 from model.errors import CaseError, ProblemError, StatisticsError
-from model.train.folders import SHIPPED
+from model.train.folders import CASES, MAIN, SHIPPED
 
 if TYPE_CHECKING:
     from model.cohort.coverage import CentreCoverage
@@ -49,6 +51,29 @@ SAMPLE_SCORES = SAMPLES / "scored.parquet"
 """The sample cases as the shipped model scores them: `llnm predict data_samples --out data_samples/scored.parquet`."""
 
 
+def main_folder() -> Path:
+    """The checkpoint that the pages use: the one `llnm serve --checkpoint` named, else the shipped one."""
+    return Path(os.environ.get(MAIN) or SHIPPED)
+
+
+def training_data() -> str:
+    """What the model of the pages was trained on, as its card says; the loader tells what is wrong with a card."""
+    try:
+        return str(json.loads((main_folder() / "card.json").read_text("utf-8")).get("training_data"))
+    except (OSError, ValueError, AttributeError):
+        return "synthetic"
+
+
+def cohort_folder() -> Path:
+    """The cases that the Case page shows: those `llnm serve --cases` named, else the samples."""
+    return Path(os.environ.get(CASES) or SAMPLES)
+
+
+def is_shipped(model: str) -> bool:
+    """Whether a model is the shipped one: only of it are scored cohorts kept."""
+    return main_folder() == SHIPPED and model == predictor().checkpoint.identity
+
+
 @st.cache_resource(show_spinner=False)
 def _registry() -> dict[str, Predictor]:
     """Every model that was loaded, by its identity."""
@@ -65,11 +90,11 @@ def load_predictor(folder: str = str(SHIPPED)) -> Predictor:
 
 
 def predictor() -> Predictor:
-    """The shipped model; a missing or damaged one is told and the page stops."""
+    """The model of the pages; a missing or damaged one is told and the page stops."""
     from dashboard.parts import problem
 
     try:
-        return load_predictor()
+        return load_predictor(str(main_folder()))
     except ProblemError as error:
         problem(error)
         st.stop()
@@ -80,20 +105,37 @@ def loaded(model: str) -> Predictor:
     return _registry()[model]
 
 
-@st.cache_resource(show_spinner="Reading the sample cases …")
 def sample_cohort() -> Cohort:
-    """The sample cases that ship."""
+    """The cases to choose from: the samples that ship, or the cohort named on starting; a faulty one is told."""
+    from dashboard.parts import problem
+
+    try:
+        return _read_cohort(str(cohort_folder()))
+    except ProblemError as error:
+        problem(error)
+        st.stop()
+
+
+@st.cache_resource(show_spinner="Reading the cases …")
+def _read_cohort(folder: str) -> Cohort:
     from model.ingest.cases import read_cohort
 
-    return read_cohort(SAMPLES)
+    return read_cohort(folder)
+
+
+def sample_truth() -> pd.DataFrame | None:
+    """The truth behind the cases, by `case_id`; None where it is not known."""
+    from model.simulate.cohort import TRUTH_NAME
+
+    folder = cohort_folder()
+    return _read_truth(str(folder)) if (folder / TRUTH_NAME).is_file() else None
 
 
 @st.cache_data(show_spinner=False)
-def sample_truth() -> pd.DataFrame:
-    """The truth behind the sample cases."""
+def _read_truth(folder: str) -> pd.DataFrame:
     from model.simulate.cohort import read_truth
 
-    return read_truth(SAMPLES).set_index("case_id")
+    return read_truth(Path(folder)).set_index("case_id")
 
 
 @st.cache_data(show_spinner="Reading the cohort …")
@@ -217,11 +259,12 @@ def external_curve() -> RiskCurve | None:
 
 @st.cache_data(show_spinner=False)
 def centre_coverage(model: str, level: float) -> tuple[CentreCoverage, ...]:
-    """What the model's conformal sets achieve in each centre of the scored external cohort; empty without one."""
+    """What the model's conformal sets achieve in each centre of the scored external cohort; empty without one, or
+    for another model than the one that scored it."""
     from model.cohort.coverage import by_centre
     from model.cohort.scores import ScoredCases
 
-    if not EXTERNAL_SCORES.exists():
+    if not is_shipped(model) or not EXTERNAL_SCORES.exists():
         return ()
     table = external_scores()
     logits, labels = table["logit"].to_numpy(float), ScoredCases.from_frame(table).label.astype(bool)
@@ -276,6 +319,10 @@ def attention_gradient(key: str, model: str, _measured: MeasuredCase) -> CrossAt
     return weighted(loaded(model), _measured)
 
 
+MOST_PLACED = 500
+"""Cases of a cohort that others are compared with, at most: the first ones."""
+
+
 @dataclass(frozen=True)
 class SampleSpace:
     """The sample cases as the model sees them: measured, their embeddings (n, W) and calibrated probabilities."""
@@ -291,7 +338,8 @@ def sample_space(model: str) -> SampleSpace:
     from model.explain.similar import embeddings
 
     cohort = sample_cohort()
-    cases = loaded(model).measure(cohort.case(c) for c in cohort.case_ids)
+    names = cohort.case_ids[:MOST_PLACED]
+    cases = loaded(model).measure(cohort.case(c) for c in names)
     probabilities = [p.probability for p in loaded(model).predict_measured(cases)]
     return SampleSpace(cases, embeddings(loaded(model), cases), probabilities)
 
@@ -324,11 +372,10 @@ def smallest_crossing(key: str, model: str, threshold: float, _measured: Measure
 
 
 def trust() -> dict[str, Any] | None:
-    """How far to trust the explanations of the shipped model; None where nobody checked it."""
+    """How far to trust the explanations of the model of the pages; None where nobody checked it."""
     from model.explain.trust import NAME
-    from model.train.folders import SHIPPED
 
-    path = SHIPPED / NAME
+    path = main_folder() / NAME
     return _trust(path.stat().st_mtime_ns, predictor().checkpoint.identity, path) if path.is_file() else None
 
 

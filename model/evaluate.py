@@ -99,7 +99,7 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         "interval_low": prediction.interval.low,
         "interval_high": prediction.interval.high,
         **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities or ())},
-        **{f.name: case.case.labels.get(f.name) for f in cohort.schema.labels},
+        **_labels(cohort, case),
     }
     place = place_of(case)
     row |= {name: place.get(name) for name in PLACE_COLUMNS}
@@ -112,6 +112,15 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         ]
         row[f"{target}_iou"] = float(np.mean(overlaps)) if overlaps else None
     return row
+
+
+def _labels(cohort: Cohort, case: MeasuredCase) -> dict[str, Any]:
+    """What surgery showed; another endpoint than the built-in one also as `outcome`, by which any table of scores is read."""
+    schema, labels = cohort.schema, case.case.labels
+    if schema.has_stages:
+        return {f.name: labels.get(f.name) for f in schema.labels}
+    known = labels.get(schema.endpoint.name)
+    return {schema.endpoint.name: known, "outcome": known}
 
 
 def _overlap(found: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
