@@ -317,6 +317,36 @@ def ablate(
 
 
 @app.command()
+def models(
+    folder: Annotated[Path, typer.Argument(help="Folder of checkpoints.")],
+    use: Annotated[str | None, typer.Option(help="Choose this one for the pages; “shipped” for the one that ships.")] = None,
+    roll_back: Annotated[bool, typer.Option("--roll-back", help="Go back to the one that was in use before.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of text.")] = False,
+) -> None:
+    """The checkpoints of a folder with their figures: which is in use, which are refused and why; choose, roll back."""
+    from model import registry
+
+    with _told():
+        if use is not None and roll_back:
+            raise CaseError("both --use and --roll-back", where="models", fix="Give one of them.")
+        if use is not None:
+            registry.use(folder, use)
+        if roll_back:
+            registry.roll_back(folder)
+        rows = registry.overview(folder)
+        if as_json:
+            typer.echo(json.dumps(rows, ensure_ascii=False))
+            return
+        for row in rows:
+            mark = "*" if row["in use"] else " "
+            typer.echo(f"{mark} {row['checkpoint']}  {row['identity']}  made {row['made']}".rstrip())
+            known = [f"predicts {row['outcome']}"] * bool(row["outcome"]) + [f"trained on {row['trained on']}"] * bool(row["trained on"])
+            known += [f"{row['cases']} cases"] * bool(row["cases"]) + [f"AUROC {row['AUROC']}"] * bool(row["AUROC"])
+            typer.echo(f"    {'; '.join(known)}" if not row["refused"] else f"    refused: {row['refused']}")
+        typer.echo("* in use. AUROC with its 95 % interval.")
+
+
+@app.command()
 def fields() -> None:
     """Print every field of a case as a table: meaning, unit, what is allowed, who reads it."""
     from model.schema import fields_as_markdown
