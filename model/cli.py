@@ -347,6 +347,36 @@ def models(
 
 
 @app.command()
+def card(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder; “shipped” for the one that ships.")],
+    out: Annotated[Path, typer.Option(help="File to write: .html or .pdf.")],
+    cohort: Annotated[Path | None, typer.Option(help="Held-out cohort with outcomes, for the performance report.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Model card of a checkpoint; with --cohort also a performance report after TRIPOD+AI. As HTML or PDF."""
+    from datetime import date
+    from importlib.metadata import version
+
+    from model.ingest.cases import read_cohort
+    from model.ingest.files import atomic_write_bytes
+    from model.reporting import writers
+    from model.reporting.card import model_card
+    from model.reporting.study import Subject, judged
+
+    with _told():
+        if out.suffix.lower() not in writers():
+            raise CaseError(f"ending {out.suffix!r}", where=str(out), fix=f"Name a {' or '.join(writers())} file.")
+        read = None if cohort is None else read_cohort(cohort)
+        predictor = _predictor(None if str(checkpoint) == "shipped" else checkpoint, device)
+        study = None if read is None else judged(predictor, read, progress=partial(_Bars(), "cases"))
+        made = model_card(
+            Subject.of(predictor.checkpoint), study, version=version("llnm-explorer"), date=date.today().isoformat()
+        )
+        atomic_write_bytes(out, writers()[out.suffix.lower()](made))
+        typer.echo(f"{made.title} in {out}.")
+
+
+@app.command()
 def fields() -> None:
     """Print every field of a case as a table: meaning, unit, what is allowed, who reads it."""
     from model.schema import fields_as_markdown

@@ -46,6 +46,7 @@ from model.train.card import (
 from model.train.folders import SHIPPED
 from model.uncertainty.novelty import Reference
 
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A trained model with all it takes to use it.
