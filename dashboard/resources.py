@@ -19,7 +19,7 @@ import pandas as pd
 import streamlit as st
 
 from model.errors import CaseError, ProblemError, StatisticsError
-from model.train.folders import COHORT, MAIN, SHIPPED
+from model.train.folders import CASES, MAIN, SHIPPED
 
 if TYPE_CHECKING:
     from model.cohort.coverage import CentreCoverage
@@ -60,8 +60,8 @@ def training_data() -> str:
 
 
 def cohort_folder() -> Path:
-    """The cases that the Case page shows: those `llnm serve --cohort` named, else the samples."""
-    return Path(os.environ.get(COHORT) or SAMPLES)
+    """The cases that the Case page shows: those `llnm serve --cases` named, else the samples."""
+    return Path(os.environ.get(CASES) or SAMPLES)
 
 
 def is_shipped(model: str) -> bool:

@@ -15,7 +15,7 @@ import typer
 from tqdm import tqdm
 
 from model.errors import CaseError, ProblemError
-from model.train.folders import COHORT, MAIN, MORE, checkpoint_folders
+from model.train.folders import CASES, MAIN, MORE, checkpoint_folders
 from model.train.settings import Precision, Settings
 
 if TYPE_CHECKING:
@@ -262,10 +262,16 @@ def trust(
     """Check every explanation method on cases whose truth is known: what passes, what must not be relied on."""
     from model.explain.trust import NAME, measure_trust, verdicts, write_trust
     from model.ingest.cases import read_cohort
+    from model.schema import DEFAULT
     from model.train.folders import SHIPPED
 
     with _told():
         predictor = _predictor(checkpoint, device)
+        if predictor.schema != DEFAULT:
+            raise CaseError(
+                "the checks need cases whose truth is known, and only the built-in endpoint is simulated",
+                where=str(checkpoint), fix="Name a checkpoint of the built-in schema.",
+            )  # fmt: skip
         path = (SHIPPED if checkpoint is None else checkpoint) / NAME if out is None else out
         unfinished = path.with_name(f".{path.name}.partial")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
@@ -340,8 +346,8 @@ def models(
         for row in rows:
             mark = "*" if row["in use"] else " "
             typer.echo(f"{mark} {row['checkpoint']}  {row['identity']}  made {row['made']}".rstrip())
-            known = [f"predicts {row['outcome']}"] * bool(row["outcome"]) + [f"trained on {row['trained on']}"] * bool(row["trained on"])
-            known += [f"{row['cases']} cases"] * bool(row["cases"]) + [f"AUROC {row['AUROC']}"] * bool(row["AUROC"])
+            words = {"outcome": "predicts", "trained on": "trained on", "cases": "cases", "AUROC": "AUROC"}
+            known = [f"{told} {row[key]}" for key, told in words.items() if row[key]]
             typer.echo(f"    {'; '.join(known)}" if not row["refused"] else f"    refused: {row['refused']}")
         typer.echo("* in use. AUROC with its 95 % interval.")
 
@@ -390,7 +396,7 @@ def serve(
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of the pages; the shipped one by default.")] = None,
-    cohort: Annotated[Path | None, typer.Option(help="Cohort folder of the Case page; the sample cases by default.")] = None,
+    cases: Annotated[Path | None, typer.Option(help="Cohort folder of the Case page; the sample cases by default.")] = None,
 ) -> None:
     """Open the dashboard."""
     import importlib.util
@@ -411,12 +417,12 @@ def serve(
         with _told():
             checkpoint_folders(checkpoint)
         os.environ[MAIN] = str(checkpoint.resolve())
-    if cohort is not None:
+    if cases is not None:
         from model.ingest.cases import read_cohort
 
         with _told():
-            read_cohort(cohort)
-        os.environ[COHORT] = str(cohort.resolve())
+            read_cohort(cases)
+        os.environ[CASES] = str(cases.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 

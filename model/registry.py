@@ -108,7 +108,9 @@ def history(root: Path) -> tuple[Choice, ...]:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"cannot be read ({error})", where=str(file), fix="Restore it, or delete it to go on with the shipped checkpoint."
+            f"cannot be read ({error})",
+            where=str(file),
+            fix="Restore it, or delete it to go on with the shipped checkpoint.",
         ) from None
 
 
@@ -178,7 +180,9 @@ def roll_back(root: Path) -> Entry:
         stack = standing(past)
         if not stack:
             raise CheckpointError(
-                "nothing was chosen here, so there is nothing to roll back", where=str(root), fix="Choose one with --use NAME."
+                "nothing was chosen here, so there is nothing to roll back",
+                where=str(root),
+                fix="Choose one with --use NAME.",
             )
         before = stack[-2] if len(stack) > 1 else None
         found = _named(root, SHIPPED_NAME if before is None else before.name)

@@ -25,7 +25,7 @@ def section(model: str, measured: MeasuredCase) -> None:
         if space.measured[i].case.case_id != measured.case.case_id
     ][:SHOWN]  # fmt: skip
     st.caption(
-        f"The nearest of {len(space.measured)} cases, by the cosine of what the model's last layer holds of them. "
+        f"The nearest of {len(space.measured)} cases, by the cosine of what the model makes of them. "
         "Alike for the model, not necessarily for a doctor."
     )
     for column, (i, likeness) in zip(st.columns(SHOWN), found, strict=False):

@@ -100,13 +100,18 @@ def likeness(model: str, prediction: Prediction) -> None:
         return
     for score in prediction.novelty:
         st.text(score.words)
+    how = (
+        "Pictures: Mahalanobis distance of what the outlining network sees in the whole picture. "
+        if resources.loaded(model).schema.has_images
+        else ""
+    )
     parts = [(s, reference.validation(s.part)) for s in prediction.novelty if s.distance is not None]
     if parts:
         figure(
             novelty_strips(parts),
             f"Distances of the validation cases (bars), the threshold that {percent(LEVEL)} of cases like them do not "
-            "exceed (dashed), this case (red); what lies beyond an axis stands at its end. Pictures: Mahalanobis distance of "
-            "what the outlining network sees in the whole picture. Fields: normal score of the numbers given. Near does not mean "
+            "exceed (dashed), this case (red); what lies beyond an axis stands at its end. {how}"
+            "Fields: normal score of the numbers given. Near does not mean "
             f"right. In centres whose patients or machines differ from the training centres', more than {percent(1 - LEVEL)} of "
             "ordinary cases are called unlike: there the flag asks for a second look and says less.",
             key="sure-novelty", data=novelty_table(prediction.novelty),

@@ -16,6 +16,7 @@ from dashboard.parts import asked, figure, literal, problem
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.counterfactual import (
+    IMMUTABLE,
     Change,
     Crossing,
     away_from_capsule,
@@ -212,13 +213,18 @@ def _distance_and_crossing(key: str, model: str, measured: MeasuredCase) -> None
 
 
 def _told(found: Crossing | None, threshold: float, schema: Schema) -> str:
-    held = "Age, sex, histology, BRAF and place were held."
+    names = [_in_words(schema.by_name[n].label) for n in IMMUTABLE if n in schema.by_name]
+    held = f"Held: {', '.join(names)}." if names else ""
     if found is None:
         return (
             f"No change of one or two fields that a second look could read differently takes the prediction across "
             f"{percent(threshold)}. {held}"
         )
     return f"{' and '.join(_change(c, schema) for c in found.changes)}: **{percent(found.probability, 1)}**. {held}"
+
+
+def _in_words(label: str) -> str:
+    return label if label[:2].isupper() else label[:1].lower() + label[1:]
 
 
 def _change(change: Change, schema: Schema) -> str:

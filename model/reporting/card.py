@@ -44,7 +44,10 @@ def model_card(subject: Subject, study: Study | None = None, *, version: str, da
         title = f"{subject.schema.endpoint.label}: model card and performance report of {subject.card['name']}"
         sections.append(_checklist(sections, study))
     return Document(
-        MARK_SYNTHETIC if synthetic else MARK, title, f"{subject.identity}. {date}, LLNM Explorer {version}.", tuple(sections)
+        MARK_SYNTHETIC if synthetic else MARK,
+        title,
+        f"{subject.identity}. {date}, LLNM Explorer {version}.",
+        tuple(sections),
     )
 
 
@@ -127,7 +130,10 @@ def _data(card: Mapping[str, Any]) -> tuple[Block, ...]:
         ("Cases", _count(cohort.get("cases"))),
         ("Centres", ", ".join(map(str, cohort.get("centres", ()))) or "not given"),
         ("Training cases", _count(card.get("training_cases"))),
-        ("Validation cases", f"{_count(card.get('validation_cases'))} ({card.get('validation_by', 'cases held back')})"),
+        (
+            "Validation cases",
+            f"{_count(card.get('validation_cases'))} ({card.get('validation_by', 'cases held back')})",
+        ),
     ]
     if card.get("left_out"):
         lines.append(("Centre left out", str(card["left_out"])))
@@ -142,13 +148,23 @@ def _fields(schema: Schema) -> tuple[Block, ...]:
         *([f"{len(given)} fields"] if given else []),
     ]
     rows_ = tuple(
-        (f.label, f.allowed().removeprefix("one of ").removeprefix("a number from "),
-         "measured on the picture where not given" if f.role == "measured" else "given", f.help)
+        (
+            f.label,
+            f.allowed().removeprefix("one of ").removeprefix("a number from "),
+            "measured on the picture where not given" if f.role == "measured" else "given",
+            f.help,
+        )
         for f in given
     )
     return (
-        Text(f"It reads {'; '.join(kinds)}. Numbers are centred and scaled, categories have a learned token for each value."),
-        *((Table(("field", "allowed", "comes from", "definition"), rows_, "", (0.2, 0.26, 0.2, 0.34)),) if rows_ else ()),
+        Text(
+            f"It reads {'; '.join(kinds)}. Numbers are centred and scaled, categories have a learned token for each value."
+        ),
+        *(
+            (Table(("field", "allowed", "comes from", "definition"), rows_, "", (0.2, 0.26, 0.2, 0.34)),)
+            if rows_
+            else ()
+        ),
     )
 
 
@@ -159,7 +175,7 @@ def _training(card: Mapping[str, Any]) -> tuple[Block, ...]:
         ("Architecture", _architecture(network)),
         ("Parameters", _count(card.get("parameters"))),
         ("Warm start", str(card.get("warm_start") or "none: from random weights")),
-        ("Optimiser", f"AdamW, learning rate {settings.get('learning_rate', '?'):g}, weight decay {settings.get('weight_decay', '?'):g}"
+        ("Optimiser", f"AdamW, learning rate {settings['learning_rate']:g}, weight decay {settings['weight_decay']:g}"
          if settings else "not on the card"),
         ("Batch, epochs", f"{settings.get('batch', '?')} cases, at most {settings.get('epochs', '?')} epochs, early stopping after "
          f"{settings.get('patience', '?')} without a better validation AUROC; {len(history)} entries in the history"),
@@ -170,7 +186,12 @@ def _training(card: Mapping[str, Any]) -> tuple[Block, ...]:
         ("Time", _seconds(card.get("training_seconds"))),
     ]  # fmt: skip
     if card.get("allowed"):
-        told.append(("Fields let through", f"{', '.join(card['allowed'])}: predict the outcome all but perfectly, allowed by hand"))
+        told.append(
+            (
+                "Fields let through",
+                f"{', '.join(card['allowed'])}: predict the outcome all but perfectly, allowed by hand",
+            )
+        )
     return (_pairs(told),)
 
 
@@ -179,10 +200,14 @@ def _architecture(network: Mapping[str, Any]) -> str:
         return "not on the card"
     words = f", {network['text_tokens']} report tokens" if network.get("text_tokens") else ", no report"
     bert = " of pretrained BERT features" if network.get("text_feature_width") else ""
-    images = f"{network['map_size']}-pixel maps in patches of {network['patch']}" if network.get("images", True) else "no pictures"
+    images = (
+        f"{network['map_size']}-pixel maps in patches of {network['patch']}"
+        if network.get("images", True)
+        else "no pictures"
+    )
     return (
-        f"LLNM-Net after Shen et al. 2025: {network['width']} wide, {network['heads']} heads, {network['fusion_layers']} bidirectional "
-        f"and {network['self_layers']} self-attention layers; {images}{words}{bert}"
+        f"LLNM-Net after Shen et al. 2025: {network['width']} wide, {network['heads']} heads, {network['fusion_layers']} "
+        f"bidirectional and {network['self_layers']} self-attention layers; {images}{words}{bert}"
     )
 
 
@@ -191,10 +216,14 @@ def _output(subject: Subject) -> tuple[Block, ...]:
     return (
         Bullets(
             (
-                f"A calibrated probability of {endpoint.phrase} (0 to 100 %), with the observed rate among the validation cases that "
-                "scored nearest and its 95 % Wilson interval.",
+                f"A calibrated probability of {endpoint.phrase} (0 to 100 %), with the observed rate among the validation cases "
+                "that scored nearest and its 95 % Wilson interval.",
                 f"A conformal set: the outcomes that cannot be ruled out at {100 * limits.level:g} %.",
-                *(["Probabilities of the risk stages 1 to 3, given that there is LLNM."] if subject.schema.has_stages else []),
+                *(
+                    ["Probabilities of the risk stages 1 to 3, given that there is LLNM."]
+                    if subject.schema.has_stages
+                    else []
+                ),
                 "No threshold is built in. Rates in this document are at a cut-off of 0.5 unless they say otherwise.",
             )
         ),
@@ -296,8 +325,14 @@ def _participants(subject: Subject, study: Study) -> tuple[Block, ...]:
     frame = study.frame
     if "centre" in frame and frame["centre"].astype(str).str.strip().ne("").any():
         outcome = frame[subject.schema.endpoint.name].astype(bool)
-        by = pd.DataFrame({"centre": frame["centre"].astype(str), "y": outcome}).groupby("centre")["y"].agg(["size", "sum"])
-        centres = tuple((str(c) or "not given", f"{int(n):,}", f"{int(k):,} ({100 * k / n:.1f} %)") for c, n, k in by.itertuples())
+        by = (
+            pd.DataFrame({"centre": frame["centre"].astype(str), "y": outcome})
+            .groupby("centre")["y"]
+            .agg(["size", "sum"])
+        )
+        centres = tuple(
+            (str(c) or "not given", f"{int(n):,}", f"{int(k):,} ({100 * k / n:.1f} %)") for c, n, k in by.itertuples()
+        )
         blocks.append(Table(("centre", "cases", f"with {short}"), centres, "", (0.4, 0.3, 0.3)))
     blocks.append(_characteristics(subject.schema, frame))
     return tuple(blocks)
@@ -320,7 +355,10 @@ def _characteristics(schema: Schema, frame: pd.DataFrame) -> Block:
     groups = [c for c in made if c.startswith(("with ", "without "))]
     smd = [c for c in made if c.startswith("SMD")]
     columns = ["variable", "level", "missing", "all", *groups, *smd[:1]]
-    told = tuple(tuple("" if v in ("nan", "None") else v for v in row) for row in made[columns].astype(str).itertuples(index=False))
+    told = tuple(
+        tuple("" if v in ("nan", "None") else v for v in row)
+        for row in made[columns].astype(str).itertuples(index=False)
+    )
     return Table(
         tuple("SMD" if c in smd else c for c in columns), told,
         "Characteristics by outcome, as the model read them (measured fields included); shares are of the known values. SMD: "
@@ -362,17 +400,17 @@ def _methods() -> tuple[Block, ...]:
     return (
         Bullets(
             (
-                "Predictions: by the checkpoint named above, from the cohort's files, with the same code that serves a single case; "
-                "pictures are outlined by the segmentation network, not by the masks of the cohort.",
+                "Predictions: by the checkpoint named above, from the cohort's files, with the same code that serves a single "
+                "case; pictures are outlined by the segmentation network, not by the masks of the cohort.",
                 "Data: every value is checked against the schema's unit, range and allowed words on reading, in all cases alike.",
-                "AUROC with DeLong's interval on the logit scale; shares with Wilson's; Brier score and calibration error (ECE, ten "
-                "bins of equal width) with percentile bootstrap intervals (1,000 draws).",
+                "AUROC with DeLong's interval on the logit scale; shares with Wilson's; Brier score and calibration error (ECE, "
+                "ten bins of equal width) with percentile bootstrap intervals (1,000 draws).",
                 "Calibration: slope, and intercept with the slope held at 1, by logistic regression on the logit (Wald intervals); "
                 "curve by a restricted cubic spline with a robust pointwise band.",
                 "Net benefit over the threshold probability (Vickers and Elkin 2006) with a pointwise normal interval.",
-                "Subgroups: AUROC where there are at least five cases of either outcome; heterogeneity by Cochran's Q and I²; gaps to "
-                "the largest group (Newcombe, DeLong, Wald), not adjusted for testing several.",
-                "Fairness: the same figures by centre, sex, age and the schema's categories; no correction is applied to any group.",
+                "Subgroups: AUROC where there are at least five cases of either outcome; heterogeneity by Cochran's Q and I²; "
+                "gaps to the largest group (Newcombe, DeLong, Wald), not adjusted for testing several.",
+                "Fairness: the same figures by centre, sex, age and the schema's categories; no group is treated otherwise.",
             )
         ),
     )
@@ -440,7 +478,12 @@ def _calibration(study: Study) -> tuple[Block, ...]:
     )  # fmt: skip
     return (
         Table(("figure", "value (counts)", "95 % interval"), tuple(told), "", (0.42, 0.3, 0.28)),
-        Table(("mean predicted", "observed (counts)", "95 % interval"), bins, "Tenths of the probability.", (0.3, 0.4, 0.3)),
+        Table(
+            ("mean predicted", "observed (counts)", "95 % interval"),
+            bins,
+            "Tenths of the probability.",
+            (0.3, 0.4, 0.3),
+        ),
     )
 
 
@@ -486,13 +529,13 @@ def _subgroups(study: Study) -> tuple[Block, ...]:
 def _division(division: Division) -> tuple[Block, ...]:
     told = []
     for group in division.groups:
-        area = group.of.auroc
+        area, observed = group.of.auroc, group.observed
         told.append(
             (
                 group.of.name, f"{group.of.cases:,} ({group.of.positives:,})",
                 too_few(group.of) if area is None else f"{area.value:.3f} ({area.low:.3f}–{area.high:.3f})",
                 _counted(group.sensitivity), _counted(group.specificity),
-                f"{_percent(group.observed)} ({100 * group.observed.low:.1f}–{100 * group.observed.high:.1f}) / {100 * group.predicted:.1f} %",
+                f"{_percent(observed)} ({100 * observed.low:.1f}–{100 * observed.high:.1f}) / {100 * group.predicted:.1f} %",
             )
         )  # fmt: skip
     spread = division.spread
@@ -539,7 +582,14 @@ def _differences(subject: Subject, study: Study) -> tuple[Block, ...]:
             f"{here.scores.positives:,} of {len(here.scores):,} ({_percent(here.observed)})",
         ),
     )  # fmt: skip
-    return (Table(("", "development", "evaluation"), told, "Outcome and predictors have the same definitions in both.", (0.2, 0.4, 0.4)),)
+    return (
+        Table(
+            ("", "development", "evaluation"),
+            told,
+            "Outcome and predictors have the same definitions in both.",
+            (0.2, 0.4, 0.4),
+        ),
+    )
 
 
 def _checklist(sections: list[Section], study: Study) -> Section:

@@ -106,7 +106,9 @@ def _block(block: Block) -> list[Flowable]:
         return [_table(block), Paragraph(_text(block.caption), _SMALL) if block.caption else Spacer(1, 6)]
     if isinstance(block, Bullets):
         items = [Paragraph(_text(item), _BODY) for item in block.items]
-        return [ListFlowable(items, bulletType="bullet", bulletFontName=PLAIN, bulletFontSize=8.6, leftIndent=12, start="•")]
+        return [
+            ListFlowable(items, bulletType="bullet", bulletFontName=PLAIN, bulletFontSize=8.6, leftIndent=12, start="•")
+        ]
     assert not isinstance(block, Picture)
     return [Paragraph(_text(block.words), _NOTICE if block.notice else _BODY)]
 
@@ -127,7 +129,11 @@ def _table(table: Table) -> Grid:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _CELL_CHARACTERS else f"{text[:_CELL_CHARACTERS]} … ({len(text) - _CELL_CHARACTERS:,} more)"
+    return (
+        text
+        if len(text) <= _CELL_CHARACTERS
+        else f"{text[:_CELL_CHARACTERS]} … ({len(text) - _CELL_CHARACTERS:,} more)"
+    )
 
 
 def _text(words: str) -> str:

@@ -158,7 +158,9 @@ def performance(
         expected=float(scores.probability.mean()),
         benefit=net_benefit(scores, np.linspace(0.01, 0.99, 99)),
         table=net_benefit(scores, THRESHOLDS),
-        coverage=None if limits is None or "logit" not in frame else achieved(limits, frame["logit"].to_numpy(float), label == 1),
+        coverage=None
+        if limits is None or "logit" not in frame
+        else achieved(limits, frame["logit"].to_numpy(float), label == 1),
         divisions=divide(frame, scores, divisions_of(schema)),
     )
 
@@ -183,16 +185,24 @@ def divide(frame: pd.DataFrame, scores: ScoredCases, names: Sequence[str]) -> tu
         except StatisticsError:
             spread = None
         told = groups.astype(object).map(str, na_action="ignore").to_numpy()
-        parts = tuple(_group(g, ScoredCases(scores.probability[told == g.name], scores.label[told == g.name])) for g in found)
-        result.append(Division(name, parts, largest, gaps(scores, groups, reference=largest), spread, int(groups.isna().sum())))
+        parts = tuple(
+            _group(g, ScoredCases(scores.probability[told == g.name], scores.label[told == g.name])) for g in found
+        )
+        result.append(
+            Division(name, parts, largest, gaps(scores, groups, reference=largest), spread, int(groups.isna().sum()))
+        )
     return tuple(result)
 
 
 def too_few(group: Subgroup) -> str:
     """Why a subgroup has no AUROC, in words."""
-    return f"too few: {group.positives:,} with, {group.cases - group.positives:,} without; {MIN_EACH} of each are needed"
+    return (
+        f"too few: {group.positives:,} with, {group.cases - group.positives:,} without; {MIN_EACH} of each are needed"
+    )
 
 
 def _group(of: Subgroup, part: ScoredCases) -> Group:
     point = operating_point(part)
-    return Group(of, point.sensitivity, point.specificity, wilson(of.positives, of.cases), float(part.probability.mean()))
+    return Group(
+        of, point.sensitivity, point.specificity, wilson(of.positives, of.cases), float(part.probability.mean())
+    )

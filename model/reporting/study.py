@@ -125,10 +125,19 @@ def scored_study(subject: Subject, scored: pd.DataFrame, *, name: str, provenanc
     frame = scored[scored[endpoint].notna()].reset_index(drop=True)
     if not len(frame):
         raise CaseError(f"no case with a known {endpoint!r}", where=name, fix="Fill in outcomes.")
-    scores = ScoredCases.from_arrays(frame["probability"].to_numpy(float), frame[endpoint].astype(bool).to_numpy(np.int64))
+    scores = ScoredCases.from_arrays(
+        frame["probability"].to_numpy(float), frame[endpoint].astype(bool).to_numpy(np.int64)
+    )
     found = performance(evaluate(scores), frame, subject.schema, limits=subject.limits)
     return Study(
-        name, provenance, len(scored), len(scored) - len(frame), frame, None, found, _trained_on(subject.card, name, len(scored))
+        name,
+        provenance,
+        len(scored),
+        len(scored) - len(frame),
+        frame,
+        None,
+        found,
+        _trained_on(subject.card, name, len(scored)),
     )
 
 

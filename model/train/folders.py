@@ -12,7 +12,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "llnm-compact
 MORE = "LLNM_CHECKPOINTS"
 """Environment variable that names a folder of further checkpoints; `llnm serve --checkpoints` sets it."""
 
-MAIN, COHORT = "LLNM_CHECKPOINT", "LLNM_COHORT"
+MAIN, CASES = "LLNM_CHECKPOINT", "LLNM_CASES"
 """Environment variables that name the checkpoint of the pages and the cohort whose cases they show; `llnm serve` sets them."""
 
 HISTORY = "history.json"

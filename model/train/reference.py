@@ -81,6 +81,10 @@ def add_reference(
         card does not tell the seed by which they were chosen.
     """
     checkpoint = load_checkpoint(folder)
+    if checkpoint.card.get("settings", {}).get("folds"):
+        raise CaseError(
+            "it was cross-fitted and holds its reference already", where=str(folder), fix="Train again for another one."
+        )
     try:
         seed = int(checkpoint.card["settings"]["seed"])
     except (KeyError, TypeError, ValueError):

@@ -33,7 +33,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, untrained) -> Path:  # type: 
         "validation": {"auroc": 0.5},
     }  # fmt: skip
     for k, name in enumerate(("a", "b", "c")):
-        save_checkpoint(replace(untrained, temperature=1.0 + k, card={**untrained.card, **card, "name": name}), root / name)
+        save_checkpoint(
+            replace(untrained, temperature=1.0 + k, card={**untrained.card, **card, "name": name}), root / name
+        )
     shutil.copytree(root / "a", root / "damaged")
     weights = root / "damaged" / "llnm_net.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
@@ -97,7 +99,9 @@ def test_weights_that_do_not_load_are_refused_though_their_hash_fits(root: Path)
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from(["a", "b", "c", "shipped", "back"]), max_size=8))
-def test_rolling_back_undoes_choices_one_by_one(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]) -> None:
+def test_rolling_back_undoes_choices_one_by_one(
+    made: Path, monkeypatch: pytest.MonkeyPatch, steps: list[str]
+) -> None:
     monkeypatch.setattr(registry, "_proved", lambda entry: entry)  # weights are loaded elsewhere; here the order counts
     (made / registry.FILE).unlink(missing_ok=True)
     stack: list[str] = []
@@ -115,7 +119,7 @@ def test_rolling_back_undoes_choices_one_by_one(made: Path, tmp_path: Path, monk
     (made / registry.FILE).unlink(missing_ok=True)
 
 
-def test_one_that_changed_after_it_was_chosen_is_told_and_not_rolled_back_to(root: Path, untrained) -> None:  # type: ignore[no-untyped-def]
+def test_one_that_changed_after_it_was_chosen_is_told_and_not_rolled_back_to(root: Path) -> None:
     registry.use(root, "a")
     registry.use(root, "b")
     shutil.rmtree(root / "a")
