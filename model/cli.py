@@ -109,6 +109,12 @@ def train(
     allow: Annotated[
         list[str] | None, typer.Option(help="Field that may predict the outcome all but perfectly; may be repeated.")
     ] = None,
+    config: Annotated[
+        str, typer.Option(help="compact, or paper: the published network, which reads BERT features.")
+    ] = "compact",
+    bert: Annotated[
+        Path | None, typer.Option(help="Folder of a pretrained BERT (config.json, vocabulary, model.safetensors); never downloaded.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = Settings.seed,
     epochs: Annotated[int | None, typer.Option(help="At most; training stops early.", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="Cases a step.", min=1)] = None,
@@ -132,14 +138,18 @@ def train(
     """Train a model for the cohort's endpoint: outlines, network, calibration; resumable, CPU or CUDA, one or many."""
     from model.ingest.cases import read_cohort
     from model.train.folders import SHIPPED
-    from model.train.loop import settings_for
+    from model.train.loop import paper_config_for, settings_for
     from model.train.loop import train as run
+    from model.train.settings import for_paper
 
     with _told():
+        if config not in ("compact", "paper"):
+            raise CaseError(f"{config!r}", where="--config", fix="Give compact or paper.")
         if precision not in (None, *get_args(Precision)):
             raise CaseError(f"{precision!r}", where="--precision", fix=f"Give {' or '.join(get_args(Precision))}.")
         read = read_cohort(cohort)
         base = Settings() if folds == 0 else settings_for(read)
+        base = for_paper(base) if config == "paper" else base
         settings = replace(
             base, seed=seed, accumulate=accumulate, balance=balance, segmentation_cases=segmentation_cases,
             segmentation_epochs=segmentation_epochs, precision=cast("Precision | None", precision),
@@ -148,6 +158,7 @@ def train(
         )  # fmt: skip
         run(
             read, out, settings=settings, external=external, leave_out=leave_out, allow=allow or (), device=device,
+            config=paper_config_for(read) if config == "paper" else None, bert=bert,
             warm=SHIPPED if warm_start is not None and str(warm_start) == "shipped" else warm_start,
             devices=devices, nodes=nodes, name=name, log=lambda line: tqdm.write(line), step=_Bars(),
         )  # fmt: skip

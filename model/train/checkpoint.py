@@ -24,6 +24,7 @@ from torch import Tensor
 
 from model.errors import CheckpointError
 from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.nets.bert import read_reports
 from model.nets.config import NetConfig
 from model.nets.llnm_net import LlnmNet
 from model.nets.segmentation import SegmentationNet
@@ -142,7 +143,7 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
     return Checkpoint(
         net=net.eval(),
         segmentation=segmentation,
-        tokenizer=ReportTokenizer.from_json(data[TOKENIZER].decode("utf-8")) if TOKENIZER in data else None,
+        tokenizer=read_reports(data[TOKENIZER].decode("utf-8")) if TOKENIZER in data else None,
         temperature=float(card["temperature"]),
         validation_logits=validation["validation_logits"].numpy(),
         validation_labels=validation["validation_labels"].numpy().astype(bool),
