@@ -184,7 +184,8 @@ def _labels(cohort: Cohort, names: Sequence[str]) -> IntArray:
     label: IntArray = column.astype(bool).to_numpy().astype(np.int64)
     if not 0 < label.sum() < len(label):
         raise StatisticsError(
-            f"{int(label.sum())} of {len(label)} cases with {cohort.schema.endpoint.short}", where=str(cohort.root), fix="Both outcomes are needed."
+            f"{int(label.sum())} of {len(label)} cases with {cohort.schema.endpoint.short}", where=str(cohort.root),
+            fix="Both outcomes are needed.",
         )
     return label
 

@@ -213,7 +213,12 @@ class Endpoint:
     @property
     def phrase(self) -> str:
         """The label within a sentence: "lateral node metastasis"; an abbreviation keeps its capitals."""
-        return self.label if self.label[:2].isupper() else self.label[:1].lower() + self.label[1:]
+        return in_sentence(self.label)
+
+    @property
+    def title(self) -> str:
+        """The label with the short name, where that says another thing: "Lateral node metastasis (LLNM)"."""
+        return self.label if self.label.lower() == self.short.lower() else f"{self.label} ({self.short})"
 
     @property
     def field(self) -> Field:
@@ -340,6 +345,11 @@ def fields_as_markdown(schema: Schema = DEFAULT) -> str:
     rows = ["| column | meaning | allowed | read by |", "| --- | --- | --- | --- |"]
     rows += [f"| `{f.name}` | {f.label}. {f.help} | {f.allowed()} | {_ROLE_WORDS[f.role]} |" for f in schema.fields]
     return "\n".join(rows)
+
+
+def in_sentence(label: str) -> str:
+    """A label within a sentence: small first letter, unless it is an abbreviation."""
+    return label if label[:2].isupper() or len(label) == 1 else label[:1].lower() + label[1:]
 
 
 def category_values(spec: Field) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ def likeness(model: str, prediction: Prediction) -> None:
         figure(
             novelty_strips(parts),
             f"Distances of the validation cases (bars), the threshold that {percent(LEVEL)} of cases like them do not "
-            "exceed (dashed), this case (red); what lies beyond an axis stands at its end. {how}"
+            f"exceed (dashed), this case (red); what lies beyond an axis stands at its end. {how}"
             "Fields: normal score of the numbers given. Near does not mean "
             f"right. In centres whose patients or machines differ from the training centres', more than {percent(1 - LEVEL)} of "
             "ordinary cases are called unlike: there the flag asks for a second look and says less.",

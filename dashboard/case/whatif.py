@@ -26,7 +26,7 @@ from model.explain.counterfactual import (
     without_words,
     words_of,
 )
-from model.schema import Field, Schema, Value, View, category_values, parse
+from model.schema import Field, Schema, Value, View, category_values, in_sentence, parse
 
 THRESHOLD = 50
 """In %, where the address does not say another."""
@@ -213,7 +213,7 @@ def _distance_and_crossing(key: str, model: str, measured: MeasuredCase) -> None
 
 
 def _told(found: Crossing | None, threshold: float, schema: Schema) -> str:
-    names = [_in_words(schema.by_name[n].label) for n in IMMUTABLE if n in schema.by_name]
+    names = [in_sentence(schema.by_name[n].label) for n in IMMUTABLE if n in schema.by_name]
     held = f"Held: {', '.join(names)}." if names else ""
     if found is None:
         return (
@@ -221,10 +221,6 @@ def _told(found: Crossing | None, threshold: float, schema: Schema) -> str:
             f"{percent(threshold)}. {held}"
         )
     return f"{' and '.join(_change(c, schema) for c in found.changes)}: **{percent(found.probability, 1)}**. {held}"
-
-
-def _in_words(label: str) -> str:
-    return label if label[:2].isupper() else label[:1].lower() + label[1:]
 
 
 def _change(change: Change, schema: Schema) -> str:

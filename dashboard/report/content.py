@@ -144,7 +144,7 @@ def case_content(
     training_data = str(card.get("training_data", "synthetic"))
     return CaseContent(
         mark=mark(training_data),
-        title=printable(f"{endpoint.label} ({endpoint.short})".removesuffix(f" ({endpoint.label})")),
+        title=printable(endpoint.title),
         case_id=printable(case.case_id),
         origin="synthetic case" if case.provenance == "synthetic" else "own case",
         made=f"{date}, LLNM Explorer {version}",

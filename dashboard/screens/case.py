@@ -30,7 +30,7 @@ from model.errors import ProblemError
 from model.explain.summary import summarise
 from model.features.tirads import kwak
 from model.predict import OUT_OF_DOMAIN, Prediction
-from model.schema import VIEWS, Case, Schema, View
+from model.schema import VIEWS, Case, Schema, View, in_sentence
 
 SOURCES = ("Sample case", "Your own case")
 OVERLAYS = ("Nodule", "Gland", "Capsule distance", "Scale")
@@ -130,8 +130,7 @@ def answer(case: Case, measured: MeasuredCase, prediction: Prediction, schema: S
     synthetic = " The validation cases are synthetic." if resources.training_data() == "synthetic" else ""
     left, right = st.columns([3, 2], gap="large")
     with left:
-        short = "" if endpoint.short.lower() == endpoint.label.lower() else f" ({endpoint.short})"
-        st.text(f"Calibrated probability of {endpoint.phrase}{short}")
+        st.text(f"Calibrated probability of {in_sentence(endpoint.title)}")
         st.markdown(f"# {percent(prediction.probability, 1)}")
         if OUT_OF_DOMAIN in prediction.notices:
             st.warning(OUT_OF_DOMAIN, icon=":material/warning:")

@@ -23,7 +23,7 @@ from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.shapley import ShapleyResult
 from model.predict import Prediction
-from model.schema import VIEWS
+from model.schema import VIEWS, in_sentence
 from model.train.folders import MORE, SHIPPED, checkpoint_folders
 
 WAYS = {"cases": "Two cases", "checkpoints": "One case, two checkpoints"}
@@ -165,7 +165,7 @@ def _answer(letter: str, side: Side) -> None:
     prediction = side.prediction
     endpoint = resources.loaded(prediction.model).schema.endpoint
     told = basis(prediction.interval, endpoint.short)
-    st.text(f"Calibrated probability of {endpoint.phrase} ({endpoint.short})")
+    st.text(f"Calibrated probability of {in_sentence(endpoint.title)}")
     st.markdown(f"# {percent(prediction.probability, 1)}")
     figure(
         risk_bar(prediction.probability, prediction.interval),

@@ -81,18 +81,18 @@ def add_reference(
         card does not tell the seed by which they were chosen.
     """
     checkpoint = load_checkpoint(folder)
-    if checkpoint.card.get("settings", {}).get("folds"):
-        raise CaseError(
-            "it was cross-fitted and holds its reference already", where=str(folder), fix="Train again for another one."
-        )
     try:
-        seed = int(checkpoint.card["settings"]["seed"])
-    except (KeyError, TypeError, ValueError):
+        seed, folds = int(checkpoint.card["settings"]["seed"]), int(checkpoint.card["settings"].get("folds", 0))
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise CaseError(
             "its card does not tell the seed that chose its validation cases",
             where=str(folder),
             fix="Name a checkpoint that `llnm train` made.",
         ) from None
+    if folds:
+        raise CaseError(
+            "it was cross-fitted and holds its reference already", where=str(folder), fix="Train again for another one."
+        )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     net, segmentation = checkpoint.net.to(place), checkpoint.segmentation
     segmentation = None if segmentation is None else segmentation.to(place)

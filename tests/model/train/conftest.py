@@ -39,6 +39,15 @@ def table_of(cases: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
+@pytest.fixture(scope="session")
+def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort folder of 120 cases."""
+    folder = tmp_path_factory.mktemp("t")
+    table_of(120).to_csv(folder / "cases.csv", index=False)
+    (folder / "cohort.json").write_text(json.dumps(CARD), "utf-8")
+    return folder
+
+
 @pytest.fixture
 def make_table(tmp_path: Path) -> Make:
     """Write a cohort folder: `make_table(cases, name, **columns)`; columns replace or add."""

@@ -44,14 +44,9 @@ SILENT = {"device": "cpu", "log": lambda _: None}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, Checkpoint]:
-    from conftest import CARD, table_of  # type: ignore[import-not-found]
-
-    folder = tmp_path_factory.mktemp("t")
-    table_of(120).to_csv(folder / "cases.csv", index=False)
-    (folder / "cohort.json").write_text(json.dumps(CARD), "utf-8")
-    cohort = read_cohort(folder)
-    return cohort, train(cohort, folder / "m", settings=FEW, **SILENT)  # type: ignore[arg-type]
+def trained(table_folder: Path) -> tuple[Cohort, Checkpoint]:
+    cohort = read_cohort(table_folder)
+    return cohort, train(cohort, table_folder / "m", settings=FEW, **SILENT)  # type: ignore[arg-type]
 
 
 def test_only_what_the_cohort_has_is_built(trained):  # type: ignore[no-untyped-def]
@@ -249,8 +244,21 @@ def test_cross_validation_is_beside_simple_models_and_goes_on_where_it_stopped(m
 # ---- as its own process: killed, and as two ----
 
 COMMAND = ["--seed", "4", "--batch", "16", "--device", "cpu", "--folds", "0", "--accumulate", "2"]
-SAVING = ["-c", "from model.train import fit; fit.SAVE_EVERY = 0; from model.cli import app; app()"]
-"""The command line, saving after every epoch, however short."""
+SLOW = """
+import time
+from model.cli import app
+from model.train import fit
+
+save, fit.SAVE_EVERY = fit._State.save, 0
+
+def slowly(*arguments):
+    save(*arguments)
+    time.sleep(0.5)
+
+fit._State.save = slowly
+app()
+"""
+"""The command line, saving after every epoch, however short, and resting then, so that it can be killed in between."""
 
 
 def llnm(*arguments: str, start: Sequence[str] = ("-m", "model.cli")) -> subprocess.Popen[str]:
@@ -262,7 +270,7 @@ def llnm(*arguments: str, start: Sequence[str] = ("-m", "model.cli")) -> subproc
 
 def test_killed_and_started_again_the_weights_are_the_same(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
     folder, runs = make_table(), tmp_path / "runs"
-    process = llnm("train", str(folder), "--out", str(runs / "a"), "--epochs", "30", *COMMAND, start=SAVING)
+    process = llnm("train", str(folder), "--out", str(runs / "a"), "--epochs", "30", *COMMAND, start=("-c", SLOW))
     state, begin = runs / "a" / "work" / "state.safetensors", time.monotonic()
     while not state.exists() and process.poll() is None and time.monotonic() - begin < 60:
         time.sleep(0.01)
