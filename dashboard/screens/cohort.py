@@ -18,10 +18,12 @@ from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
 from model.schema import FIELD
+from model.train.folders import SHIPPED as SHIPPED_MODEL
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
+MODEL = "Cases scored by the model in use"
 # By what the address bar calls each. Comments here: Streamlit prints a string that stands alone on a page.
-SOURCES = {"": SHIPPED, "samples": SAMPLES, "own": OWN}
+SOURCES = {"external": SHIPPED, "samples": SAMPLES, "own": OWN, "model": MODEL}
 # Columns that no section reads.
 UNUSED = ("interval_low", "interval_high", "nodule_iou", "gland_iou")
 # Columns without which a figure cannot be shown.
@@ -66,12 +68,19 @@ def main() -> None:
 
 def _cohort() -> tuple[CohortStore, str]:
     """The chosen cohort and what it is; raises `ProblemError`."""
-    options = list(SOURCES.values())
+    # The tables that ship were scored by the shipped model.
+    other = resources.main_folder() != SHIPPED_MODEL
+    options = [v for v in SOURCES.values() if v != MODEL or other]
+    usual = MODEL if other else SHIPPED
+    wanted = SOURCES.get(state.read("cohort"), usual)
     which = st.segmented_control(
-        "Cohort", options, default=SOURCES.get(state.read("cohort"), SHIPPED), key="cohort-source", label_visibility="collapsed",
+        "Cohort", options, default=wanted if wanted in options else usual, key="cohort-source", label_visibility="collapsed",
         required=True,
     )  # fmt: skip
-    state.write(cohort=next(k for k, v in SOURCES.items() if v == which))
+    state.write(cohort=None if which == usual else next(k for k, v in SOURCES.items() if v == which))
+    if which == MODEL:
+        cases = resources.cohort_folder()
+        return resources.scored_cases(resources.predictor().checkpoint.identity, str(cases)).store, f"cases of {cases.name}"
     if which == SHIPPED:
         return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres"
     if which == SAMPLES:
