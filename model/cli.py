@@ -113,7 +113,7 @@ def train(
         str, typer.Option(help="compact, or paper: the published network, which reads BERT features.")
     ] = "compact",
     bert: Annotated[
-        Path | None, typer.Option(help="Folder of a pretrained BERT (config.json, vocabulary, model.safetensors); never downloaded.")
+        Path | None, typer.Option(help="Folder of a pretrained BERT, in the layout of Hugging Face; never downloaded.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = Settings.seed,
     epochs: Annotated[int | None, typer.Option(help="At most; training stops early.", min=1)] = None,

@@ -291,8 +291,8 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def overview(root: Path) -> list[dict[str, str]]:
-    """The registry as rows of text, for a terminal or a page: name, whether in use, identity, date, data, cases, outcome,
-    AUROC with its 95 % interval and n on held-out cases (else of the validation cases), what is refused and why."""
+    """The registry as rows of text, for a terminal or a page: name, whether in use, outcome, AUROC with its 95 % interval
+    and n on held-out cases (else of the validation cases), cases, data, date, identity, what is refused and why."""
     chosen = standing(history(root))
     used = chosen[-1].name if chosen else SHIPPED_NAME
     return [_row(entry, used) for entry in entries(root)]
@@ -302,14 +302,14 @@ def _row(entry: Entry, used: str) -> dict[str, str]:
     try:
         told = _figures(entry)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, StatisticsError):
-        told = {"trained on": "not on the card", "cases": "", "AUROC": ""}
+        told = {"AUROC": "", "cases": "", "trained on": "not on the card"}
     return {
         "checkpoint": entry.name,
         "in use": "yes" if entry.name == used else "",
-        "identity": entry.identity,
-        "made": entry.date or "not recorded",
         "outcome": "" if entry.schema is None else entry.schema.endpoint.short,
         **told,
+        "made": entry.date or "not recorded",
+        "identity": entry.identity,
         "refused": entry.refused,
     }
 
@@ -317,7 +317,7 @@ def _row(entry: Entry, used: str) -> dict[str, str]:
 def _figures(entry: Entry) -> dict[str, str]:
     card = entry.card
     if not card:
-        return {"trained on": "", "cases": "", "AUROC": ""}
+        return {"AUROC": "", "cases": "", "trained on": ""}
     cohort = card.get("cohort", {}).get("name", "")
     data = f"{cohort} ({card['training_data']})" if cohort else str(card["training_data"])
     cases = f"{int(card['training_cases']):,} + {int(card['validation_cases']):,} validation"
@@ -330,7 +330,7 @@ def _figures(entry: Entry) -> dict[str, str]:
         area = f"{found.value:.3f} ({found.low:.3f}–{found.high:.3f}), {n:,} validation cases"
     else:
         area = f"{card['validation']['auroc']:.3f}, {int(card['validation_cases']):,} validation cases"
-    return {"trained on": data, "cases": cases, "AUROC": area}
+    return {"AUROC": area, "cases": cases, "trained on": data}
 
 
 def validation_auroc(folder: Path) -> tuple[Estimate, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -13,6 +14,9 @@ from dashboard import resources
 from dashboard.parts import literal, missing, problem
 from model.errors import ProblemError
 from model.train.folders import MAIN
+
+if TYPE_CHECKING:
+    from model.registry import Choice
 
 _TOLD = "registry-told"
 
@@ -40,19 +44,28 @@ def section() -> None:
         "The cases differ between checkpoints, so these figures do not rank them; compare two on one case, or with "
         "`llnm evaluate --checkpoint` on one cohort. Refused: what does not fit this version or its own card."
     )
+    for row in rows:
+        if row["refused"]:
+            st.text(f"{row['checkpoint']} is refused: {row['refused']}.")
     if os.environ.get(MAIN):
         st.info("The dashboard was started with `--checkpoint`, which goes before a choice here.", icon=":material/info:")
         return
-    _choose(root, rows)
-    stack = registry.standing(choices)
-    if stack:
-        before = stack[-2].name if len(stack) > 1 else registry.SHIPPED_NAME
-        label = f"Roll back to {literal(before)}"
-        if st.button(label, icon=":material/undo:", help="For everybody who uses this dashboard."):
-            _do(lambda: f"Rolled back to {registry.roll_back(root).name}.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _choose(root, rows)
+        _back(registry.standing(choices), root)
     if choices:
         with st.expander("Every choice"):
             st.dataframe(pd.DataFrame([vars(c) for c in reversed(choices)]), hide_index=True)
+
+
+def _back(stack: list[Choice], root: Path) -> None:
+    from model import registry
+
+    if not stack:
+        return
+    before = stack[-2].name if len(stack) > 1 else registry.SHIPPED_NAME
+    if st.button(f"Roll back to {literal(before)}", icon=":material/undo:", help="For everybody who uses this dashboard."):
+        _do(lambda: f"Rolled back to {registry.roll_back(root).name}.")
 
 
 def _choose(root: Path, rows: list[dict[str, str]]) -> None:
@@ -63,16 +76,17 @@ def _choose(root: Path, rows: list[dict[str, str]]) -> None:
     others = [row["checkpoint"] for row in rows if row["checkpoint"] != used]
     if not others:
         return
-    name = st.selectbox("Another checkpoint", others, key="registry-name")
-    left, right = st.columns(2)
-    if left.button("Use it on every page", icon=":material/swap_horiz:", help="For everybody who uses this dashboard."):
+    refused = {row["checkpoint"] for row in rows if row["refused"]}
+    name = st.selectbox(
+        "Another checkpoint", others, key="registry-name", format_func=lambda n: f"{n} (refused)" if n in refused else n
+    )
+    if st.button("Use it on every page", icon=":material/swap_horiz:", help="For everybody who uses this dashboard."):
         _do(lambda: f"{registry.use(root, name).identity} is now in use.")
     folders = {entry.name: entry.folder.name for entry in registry.entries(root)}
-    with right:
-        st.page_link(
-            "screens/compare.py", label="Compare it with the one in use", icon=":material/compare_arrows:",
-            query_params={"by": "checkpoints", "first": folders.get(used, used), "second": folders[name]},
-        )  # fmt: skip
+    st.page_link(
+        "screens/compare.py", label="Compare it with the one in use", icon=":material/compare_arrows:",
+        query_params={"by": "checkpoints", "first": folders.get(used, used), "second": folders[name]},
+    )  # fmt: skip
 
 
 def _do(change: Callable[[], str]) -> None:

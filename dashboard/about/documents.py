@@ -35,7 +35,7 @@ def section(predictor: Predictor) -> None:
         return
     shipped = resources.is_shipped(predictor.checkpoint.identity) and resources.EXTERNAL_SCORES.exists()
     names = [EXTERNAL, CASES] if shipped else [CASES]
-    which = st.segmented_control("On", names, default=names[0], key="report-cohort", required=True)
+    which = st.segmented_control("On which cases", names, default=names[0], key="report-cohort", required=True)
     try:
         study = _external(predictor) if which == EXTERNAL else _cases(predictor)
     except ProblemError as error:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +149,8 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _read(folder: Path) -> tuple[Tokenizer, nn.Module, tuple[int, int]]:
     where = str(folder)
     try:
-        from transformers import BertModel, BertTokenizerFast  # takes seconds
-        from transformers.utils import logging
+        library: Any = import_module("transformers")  # takes seconds
+        logging: Any = import_module("transformers.utils.logging")
     except ImportError as error:
         raise CheckpointError(
             f"the library transformers is needed to read a BERT ({error})", where=where,
@@ -162,8 +163,8 @@ def _read(folder: Path) -> tuple[Tokenizer, nn.Module, tuple[int, int]]:
             raise ValueError(f"model_type {kind!r} in {CONFIG}, only bert is read")
         logging.disable_progress_bar()
         logging.set_verbosity_error()  # heads that the file holds beside the encoder are no fault
-        tokenizer = BertTokenizerFast.from_pretrained(where, local_files_only=True)
-        encoder, found = BertModel.from_pretrained(
+        tokenizer = library.BertTokenizer.from_pretrained(where, local_files_only=True)
+        encoder, found = library.BertModel.from_pretrained(
             where, local_files_only=True, use_safetensors=True, add_pooling_layer=False, attn_implementation="sdpa",
             output_loading_info=True,
         )  # fmt: skip

@@ -349,11 +349,12 @@ def _characteristics(schema: Schema, frame: pd.DataFrame) -> Block:
     by = "outcome of the case"
     table[by] = frame[schema.endpoint.name].astype(bool).map({True: f"with {short}", False: f"without {short}"})
     try:
-        made = table_one(table, [c for c in table if c != by], by=by)
+        made = table_one(table, [str(c) for c in table if c != by], by=by)
     except StatisticsError as error:
         return Text(f"No table of characteristics: {error.what}.")
-    groups = [c for c in made if c.startswith(("with ", "without "))]
-    smd = [c for c in made if c.startswith("SMD")]
+    names = [str(c) for c in made.columns]
+    groups = [c for c in names if c.startswith(("with ", "without "))]
+    smd = [c for c in names if c.startswith("SMD")]
     columns = ["variable", "level", "missing", "all", *groups, *smd[:1]]
     told = tuple(
         tuple("" if v in ("nan", "None") else v for v in row)

@@ -266,13 +266,13 @@ def _plan(
     config = config or config_for(cohort)
     if source is not None:
         config = warm_config(config, source.net.config)
-    tokenizer = None
+    tokenizer: ReportTokenizer | None = None
     if bert is not None and not config.text_tokens:
         raise CaseError("no report for the BERT to read", where=str(cohort.root), fix="Leave out --bert.")
     if config.text_tokens:
         if bert is not None:
-            tokenizer = BertReports.load(bert, config.text_tokens)
-            config = replace(config, text_feature_width=tokenizer.width)
+            tokenizer = reader = BertReports.load(bert, config.text_tokens)
+            config = replace(config, text_feature_width=reader.width)
         elif source is not None and source.tokenizer is not None:
             tokenizer = source.tokenizer
         elif config.text_feature_width is not None:

@@ -27,10 +27,54 @@ from model.predict import Predictor
 from model.train import loop
 from model.train.checkpoint import load_checkpoint
 
-WORDS = (
-    "[PAD] [UNK] [CLS] [SEP] [MASK] left right lobe upper middle lower third nodule solid hypo ##echoic irregular margin mm with "
-    "micro ##calcification ##s . , : 1 2 3 4 5 6 7 8 9 0 the a of and in is thyroid taller than wide"
-).split()  # fmt: skip
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "left",
+    "right",
+    "lobe",
+    "upper",
+    "middle",
+    "lower",
+    "third",
+    "nodule",
+    "solid",
+    "hypo",
+    "##echoic",
+    "irregular",
+    "margin",
+    "mm",
+    "with",
+    "micro",
+    "##calcification",
+    "##s",
+    ".",
+    ",",
+    ":",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "7",
+    "8",
+    "9",
+    "0",
+    "the",
+    "a",
+    "of",
+    "and",
+    "in",
+    "is",
+    "thyroid",
+    "taller",
+    "than",
+    "wide",
+]
 
 
 def tiny(folder: Path, width: int, seed: int = 0) -> Path:
@@ -44,7 +88,9 @@ def tiny(folder: Path, width: int, seed: int = 0) -> Path:
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(WORDS))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "tokenizer_class": "BertTokenizer"}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"do_lower_case": True, "tokenizer_class": "BertTokenizer"})
+    )
     return folder
 
 
@@ -57,7 +103,12 @@ def test_features_are_those_of_the_library_and_no_other_report_changes_them(fold
     from transformers import AutoModel, AutoTokenizer
 
     reports = BertReports.load(folder, 12)
-    texts = ["Left lobe: solid hypoechoic nodule of 12 mm, taller than wide and irregular.", "nodule", "", "甲 zzz nodule"]
+    texts = [
+        "Left lobe: solid hypoechoic nodule of 12 mm, taller than wide and irregular.",
+        "nodule",
+        "",
+        "甲 zzz nodule",
+    ]
     encoded = [reports.encode(text) for text in texts]
     found = reports.features(encoded)
     assert found.shape == (4, 12, 16)
@@ -87,9 +138,12 @@ def test_the_published_network_trains_a_step_on_them_on_the_cpu(cohort, tmp_path
     from model.encode import measure
     from model.segment import segment
 
-    masks = dict(zip(case.images, segment(segmentation, list(case.images.values()), device=torch.device("cpu")), strict=True))
+    masks = dict(
+        zip(case.images, segment(segmentation, list(case.images.values()), device=torch.device("cpu")), strict=True)
+    )
     inputs = encode([measure(case, masks, map_size=config.map_size)], reports, config)
-    inputs = replace(inputs, maps=inputs.maps[:, :1], map_present=inputs.map_present[:, :1], view_present=inputs.view_present[:, :1])
+    one = {name: getattr(inputs, name)[:, :1] for name in ("maps", "map_present", "view_present")}
+    inputs = replace(inputs, **one)
     torch.set_num_threads(2)  # the folder's fixture puts it back
     torch.manual_seed(0)
     net = LlnmNet(config).train()
@@ -161,7 +215,9 @@ def test_what_is_no_bert_is_told(folder: Path, tmp_path: Path, monkeypatch: pyte
     (spoilt("kind") / "config.json").write_text('{"model_type": "gpt2"}')
     (spoilt("damaged") / "model.safetensors").write_bytes(b"x" * 50)
     weights = load_file(spoilt("partly") / "model.safetensors")
-    save_file({k: v for k, v in weights.items() if "attention.self.query" not in k}, tmp_path / "partly" / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if "attention.self.query" not in k}, tmp_path / "partly" / "model.safetensors"
+    )
     for name, why in (
         ("weights", "Pickles are not read"), ("words", "tokenizer.json or vocab.txt"), ("kind", "'gpt2'"),
         ("damaged", "cannot be read"), ("partly", "weights missing or of another shape: encoder"), ("nowhere", "no such folder"),
