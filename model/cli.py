@@ -15,7 +15,8 @@ import typer
 from tqdm import tqdm
 
 from model.errors import CaseError, ProblemError
-from model.train.folders import CASES, MAIN, MORE, checkpoint_folders
+from model.importing import COHORTS
+from model.train.folders import CASES, MAIN, MORE, checkpoint_folders, unfinished_runs
 from model.train.settings import Precision, Settings
 
 if TYPE_CHECKING:
@@ -95,6 +96,48 @@ def simulate(
             typer.echo(
                 f"Bayes-optimal AUROC, from the true probabilities: {best.value:.4f} ({best.low:.4f}–{best.high:.4f})."
             )
+
+
+@app.command("import")
+def import_(
+    manifest: Annotated[Path, typer.Argument(help="Table of the export (.csv, .xlsx, .parquet); its files lie beside it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the cohort; an unfinished import of it is gone on with.")],
+    mapping: Annotated[
+        Path | None, typer.Option(help="What the columns mean (JSON). A dry run writes a proposal to it where it is not there.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken and dropped; write no cohort.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    key: Annotated[Path | None, typer.Option(help="Key of the pseudonyms; COHORT.key beside the cohort by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
+) -> None:
+    """Make a cohort of a hospital's export: mapped, checked, de-identified."""
+    from model.importing import report as told_of
+    from model.importing.keys import key_beside
+    from model.importing.manifest import open_manifest
+    from model.importing.mapping import read_mapping, write_mapping
+    from model.importing.profile import profiles
+    from model.importing.propose import propose
+    from model.importing.run import import_cohort
+    from model.importing.sources import Folder
+
+    with _told():
+        opened = open_manifest(manifest, manifest.name)
+        if mapping is not None and (mapping.exists() or not dry_run):
+            agreed = read_mapping(mapping)
+        else:
+            agreed = propose(opened, profiles(opened.header, opened.rows(), opened.separator)[0])
+            if mapping is not None:
+                write_mapping(agreed, mapping)
+                typer.echo(f"A proposal was written to {mapping}: read it, correct it, and run the dry run again.", err=True)
+        done = import_cohort(
+            opened, agreed, Folder(manifest.resolve().parent), out, key_file=key or key_beside(out), dry=dry_run, workers=workers,
+            progress=_Bars(),
+        )  # fmt: skip
+        if as_json:
+            typer.echo(json.dumps(told_of.as_json(done, agreed), ensure_ascii=False))
+        else:
+            for line in told_of.lines(done, agreed):
+                typer.echo(line)
 
 
 @app.command()
@@ -258,7 +301,7 @@ def predict(
             write_scored(scored, out)
             typer.echo(f"{len(scored):,} scored cases in {out}.")
             return
-        for prediction in predictor.predict_many(read_cases(cases)):
+        for prediction in predictor.predict_many(read_cases(cases, schema=predictor.schema)):
             typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
 
 
@@ -394,11 +437,19 @@ def card(
 
 
 @app.command()
-def fields() -> None:
+def fields(
+    cohort: Annotated[Path | None, typer.Option(help="Cohort folder whose card adds fields; the built-in ones by default.")] = None,
+) -> None:
     """Print every field of a case as a table: meaning, unit, what is allowed, who reads it."""
-    from model.schema import fields_as_markdown
+    from model.schema import DEFAULT, fields_as_markdown
 
-    typer.echo(fields_as_markdown())
+    with _told():
+        schema = DEFAULT
+        if cohort is not None:
+            from model.ingest.cases import read_cohort
+
+            schema = read_cohort(cohort).schema
+        typer.echo(fields_as_markdown(schema))
 
 
 @app.command()
@@ -408,6 +459,7 @@ def serve(
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of the pages; the shipped one by default.")] = None,
     cases: Annotated[Path | None, typer.Option(help="Cohort folder of the Case page; the sample cases by default.")] = None,
+    cohorts: Annotated[Path, typer.Option(help="Folder in which the Import page writes cohorts.")] = Path("cohorts"),
 ) -> None:
     """Open the dashboard."""
     import importlib.util
@@ -422,7 +474,8 @@ def serve(
     script = Path(next(iter(found.submodule_search_locations))) / "app.py"
     if checkpoints is not None:
         with _told():
-            checkpoint_folders(checkpoints)
+            if not unfinished_runs(checkpoints):  # a first training may be watched
+                checkpoint_folders(checkpoints)
         os.environ[MORE] = str(checkpoints.resolve())
     if checkpoint is not None:
         with _told():
@@ -434,6 +487,7 @@ def serve(
         with _told():
             read_cohort(cases)
         os.environ[CASES] = str(cases.resolve())
+    os.environ[COHORTS] = str(cohorts.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 

@@ -60,10 +60,10 @@ def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> E
     label = labelled[endpoint].to_numpy(np.int64)
     result = evaluate(ScoredCases.from_arrays(labelled["probability"].to_numpy(), label), seed=seed)
     extra: dict[str, Any] = {}
-    staged = labelled[labelled["stage"].notna() & (label == 1)]
-    if "stage_1" in staged and staged["stage"].nunique() == 3:
+    staged = labelled[labelled["stage"].notna() & (label == 1)] if "stage_1" in labelled else labelled.head(0)
+    if len(staged) and staged["stage"].nunique() == 3:
         extra["stage_auroc"] = stage_auroc(
-            staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].astype(int).to_numpy()
+            staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].to_numpy(np.int64)
         )
     truth_file = cohort.root / TRUTH_NAME
     if truth_file.exists():
@@ -106,7 +106,7 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         "interval_low": prediction.interval.low,
         "interval_high": prediction.interval.high,
         **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities or ())},
-        **{f.name: case.case.labels.get(f.name) for f in cohort.schema.labels},
+        **_labels(cohort, case),
     }
     place = place_of(case)
     row |= {name: place.get(name) for name in PLACE_COLUMNS}
@@ -119,6 +119,15 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         ]
         row[f"{target}_iou"] = float(np.mean(overlaps)) if overlaps else None
     return row
+
+
+def _labels(cohort: Cohort, case: MeasuredCase) -> dict[str, Any]:
+    """What surgery showed; another endpoint than the built-in one also as `outcome`, by which any table of scores is read."""
+    schema, labels = cohort.schema, case.case.labels
+    if schema.has_stages:
+        return {f.name: labels.get(f.name) for f in schema.labels}
+    known = labels.get(schema.endpoint.name)
+    return {schema.endpoint.name: known, "outcome": known}
 
 
 def _overlap(found: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:

@@ -305,11 +305,13 @@ class Schema:
         if endpoint.name not in {f.name for f in fields}:
             added = (endpoint.field, *added)
         joined: dict[str, list[str]] = {}
+        taken = {g.name for g in self.groups}
         for new in added:
             if new.is_token:
-                joined.setdefault(groups.get(new.name, new.name), []).append(new.name)
+                alone = f"{new.name}_own" if new.name in taken else new.name  # "pathology" is a built-in group, too
+                joined.setdefault(groups.get(new.name, alone), []).append(new.name)
         result = [replace(g, fields=g.fields + tuple(joined.pop(g.name, ()))) for g in self.groups]
-        label = {f.name: f.label for f in added}
+        label = {f.name: f.label for f in added} | {f"{f.name}_own": f.label for f in added if f.name in taken}
         result += [Group(name, label.get(name, name), (), tuple(members)) for name, members in joined.items()]
         return Schema((*fields, *added), tuple(result), endpoint)
 

@@ -74,6 +74,8 @@ def main() -> None:
     if len(sides) < len(SIDES):
         st.stop()
     a, b = sides
+    if a.prediction.endpoint != b.prediction.endpoint:
+        st.warning("The two models predict different outcomes: their numbers are not to be compared.", icon=":material/warning:")
     difference = 100 * (b.prediction.probability - a.prediction.probability)
     st.markdown(f"B − A: **{difference:+.1f} percentage points**")
     _pictures(a, b)

@@ -97,6 +97,12 @@ def test_two_of_its_cases_are_compared():
     assert "Pictures" not in said
 
 
+def test_models_of_two_endpoints_are_told_apart(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(MORE, str(folders[1].parent))
+    app = opened("compare", by="checkpoints", a="t-03", first="neck", second="llnm-compact")
+    assert "predict different outcomes" in words(app)
+
+
 def test_its_card_is_on_the_model_page():
     said = words(opened("about"))
     assert "Risk of malignancy before thyroid surgery" in said

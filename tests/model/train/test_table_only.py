@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from model.encode import drop_groups
 from model.errors import CaseError, CheckpointError, StorageError
+from model.evaluate import evaluate_scored, score_cohort
 from model.explain.counterfactual import smallest_crossing
 from model.explain.owen import owen_values
 from model.explain.scores import feature_scores
@@ -87,6 +88,15 @@ def test_it_predicts_and_explains_under_its_own_name(trained):  # type: ignore[n
     assert [m.name for m in if_known(predictor, lacking)] == ["firm"]
     crossing = smallest_crossing(predictor, measured[0], 0.4)
     assert crossing is None or {c.name for c in crossing.changes} <= {"neck", "tsh", "firm"}
+
+
+def test_a_scored_cohort_is_evaluated_by_its_endpoint(trained):  # type: ignore[no-untyped-def]
+    cohort, made = trained
+    scored = score_cohort(Predictor(made, "cpu"), cohort)
+    assert {"malignant", "outcome", "neck", "probability"} <= set(scored)
+    assert not {"llnm", "stage", "stage_1"} & set(scored)
+    found = evaluate_scored(scored, cohort)
+    assert (found.n, found.positives) == (120, int(outcomes(cohort).sum()))
 
 
 def test_a_hidden_field_is_hidden_on_the_wide_path_too(trained):  # type: ignore[no-untyped-def]
@@ -271,8 +281,8 @@ def llnm(*arguments: str, start: Sequence[str] = ("-m", "model.cli")) -> subproc
 def test_killed_and_started_again_the_weights_are_the_same(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
     folder, runs = make_table(), tmp_path / "runs"
     process = llnm("train", str(folder), "--out", str(runs / "a"), "--epochs", "30", *COMMAND, start=("-c", SLOW))
-    state, begin = runs / "a" / "work" / "state.safetensors", time.monotonic()
-    while not state.exists() and process.poll() is None and time.monotonic() - begin < 60:
+    written, begin = runs / "a" / "work" / HISTORY, time.monotonic()  # after the state
+    while not written.exists() and process.poll() is None and time.monotonic() - begin < 60:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -304,6 +314,33 @@ def test_two_processes_give_the_weights_of_one(make_table, tmp_path: Path):  # t
     for name, value in one.net.state_dict().items():
         assert torch.allclose(value.float(), other[name].float(), atol=1e-5), name
     assert card["history"][-1]["loss"] == pytest.approx(one.card["history"][-1]["loss"], abs=1e-5)
+
+
+def test_the_command_line_tells_what_is_wrong_in_one_line(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
+    from typer.testing import CliRunner
+
+    from model.cli import app
+
+    one_class, folder = make_table(30, "one", malignant="no"), make_table(30, "both")
+    out = str(tmp_path / "m")
+    for arguments, told in (
+        (["train", str(one_class), "--out", out], "all 30 cases are without malignancy"),
+        (["train", str(folder), "--out", out, "--precision", "8"], "'8'. Give 32-true or bf16-mixed"),
+        (["train", str(folder), "--out", out, "--leave-out", "Z"], "no case of centre 'Z'"),
+        (["train", str(folder), "--out", out, "--allow", "nothing"], "no such field"),
+        (["train", str(folder), "--out", out, "--warm-start", str(tmp_path)], "no card.json there"),
+        (["crossvalidate", str(folder), "--work", out, "--by", "ward"], "'ward'. Give patient or centre"),
+        (["crossvalidate", str(folder), "--work", out, "--folds", "25"], "for 25 folds"),
+    ):
+        found = CliRunner().invoke(app, arguments)
+        assert found.exit_code == 1, found.output
+        assert told in " ".join(found.output.split()), found.output
+    assert not (tmp_path / "m" / "card.json").exists()
+
+
+def test_half_precision_trains(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = train(make_table(), tmp_path / "m", settings=replace(FEW, precision="bf16-mixed", epochs=1), **SILENT)  # type: ignore[arg-type]
+    assert np.isfinite(made.validation_logits).all()
 
 
 def test_a_curve_in_one_line():
