@@ -19,6 +19,7 @@ import pandas as pd
 import streamlit as st
 
 from model.errors import CaseError, ProblemError, StatisticsError
+from model.schema import LLNM
 from model.train.folders import CASES, MAIN, MORE, SHIPPED
 
 if TYPE_CHECKING:
@@ -92,10 +93,22 @@ def _registry_rows(root: Path, state: tuple[tuple[str, int], ...]) -> list[dict[
 
 def training_data() -> str:
     """What the model of the pages was trained on, as its card says; the loader tells what is wrong with a card."""
+    return str(_card().get("training_data", "synthetic"))
+
+
+def outcome() -> str:
+    """Column of the outcome that the model of the pages predicts, as its card says."""
+    schema = _card().get("schema")
+    endpoint = schema.get("endpoint") if isinstance(schema, dict) else None
+    return str(endpoint.get("name")) if isinstance(endpoint, dict) else LLNM.name
+
+
+def _card() -> dict[str, Any]:
     try:
-        return str(json.loads((chosen_folder() / "card.json").read_text("utf-8")).get("training_data"))
-    except (OSError, ValueError, AttributeError, ProblemError):
-        return "synthetic"
+        card = json.loads((chosen_folder() / "card.json").read_text("utf-8"))
+    except (OSError, ValueError, ProblemError):
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def cohort_folder() -> Path:

@@ -87,7 +87,7 @@ def entries(root: Path) -> tuple[Entry, ...]:
     CheckpointError
         If `root` is no folder, or there is no checkpoint in it.
     """
-    return tuple(_entry(name, folder) for name, folder in _folders(root).items())
+    return tuple(_entry(name, folder) for name, folder in folders(root).items())
 
 
 def history(root: Path) -> tuple[Choice, ...]:
@@ -206,14 +206,20 @@ def _entry(name: str, folder: Path) -> Entry:
     return Entry(name, folder, card, known, "", schema)
 
 
-def _folders(root: Path) -> dict[str, Path]:
-    """Every checkpoint by its name; one in a folder that is called like the shipped one goes by its path."""
+def folders(root: Path) -> dict[str, Path]:
+    """Every checkpoint by its name; one in a folder that is called like the shipped one goes by its path.
+
+    Raises
+    ------
+    CheckpointError
+        If `root` is no folder, or there is no checkpoint in it.
+    """
     others = ((str(f) if n == SHIPPED_NAME else n, f) for n, f in checkpoint_folders(root).items() if f != SHIPPED)
     return {SHIPPED_NAME: SHIPPED, **dict(others)}
 
 
 def _folder(root: Path, name: str) -> Path:
-    found = _folders(root)
+    found = folders(root)
     if name not in found:
         raise CheckpointError(
             f"no checkpoint {name!r}{nearest(name, found)}", where=str(root), fix=f"Name one of {', '.join(found)}."

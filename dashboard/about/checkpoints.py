@@ -82,7 +82,7 @@ def _choose(root: Path, rows: list[dict[str, str]]) -> None:
     )
     if st.button("Use it on every page", icon=":material/swap_horiz:", help="For everybody who uses this dashboard."):
         _do(lambda: f"{registry.use(root, name).identity} is now in use.")
-    folders = {entry.name: entry.folder.name for entry in registry.entries(root)}
+    folders = {n: folder.name for n, folder in registry.folders(root).items()}
     st.page_link(
         "screens/compare.py", label="Compare it with the one in use", icon=":material/compare_arrows:",
         query_params={"by": "checkpoints", "first": folders.get(used, used), "second": folders[name]},

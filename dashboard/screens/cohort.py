@@ -17,7 +17,7 @@ from model.cohort.discrimination import wilson
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
-from model.schema import FIELD
+from model.schema import FIELD, LLNM
 from model.train.folders import SHIPPED as SHIPPED_MODEL
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
@@ -69,7 +69,7 @@ def main() -> None:
 def _cohort() -> tuple[CohortStore, str]:
     """The chosen cohort and what it is; raises `ProblemError`."""
     # The tables that ship were scored by the shipped model.
-    other = resources.main_folder() != SHIPPED_MODEL
+    other = resources.main_folder() != SHIPPED_MODEL and resources.outcome() == LLNM.name
     options = [v for v in SOURCES.values() if v != MODEL or other]
     usual = MODEL if other else SHIPPED
     wanted = SOURCES.get(state.read("cohort"), usual)
