@@ -43,7 +43,7 @@ def section(predictor: Predictor) -> None:
         return
     found = study.performance
     area = found.evaluation.auroc
-    told = "not computed: one outcome only" if area is None else f"{area.value:.3f} ({area.low:.3f}–{area.high:.3f})"
+    told = "not computed: one outcome only" if area is None else f"{area.value:.3f} (95 %: {area.low:.3f}–{area.high:.3f})"
     st.text(
         f"{study.name}: {len(found.scores):,} {study.provenance} cases, {found.scores.positives:,} with "
         f"{predictor.schema.endpoint.short}; AUROC {told}."

@@ -138,4 +138,4 @@ def test_documents_can_be_taken_away_and_the_report_is_of_the_cohort_named(monke
     assert not app.exception
     labels = [b.label for b in app.get("download_button")]
     assert {"Model card (PDF)", "Model card (HTML)", "Performance report (PDF)", "Performance report (HTML)"} <= set(labels)
-    assert "2,000 synthetic cases, 1,135 with LLNM; AUROC 0.946 (0.937–0.954)" in words(app)
+    assert "2,000 synthetic cases, 1,135 with LLNM; AUROC 0.946 (95 %: 0.937–0.954)" in words(app)
