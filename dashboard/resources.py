@@ -8,10 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +28,7 @@ from model.train.folders import CASES, MAIN, MORE, SHIPPED
 
 if TYPE_CHECKING:
     from model.cohort.coverage import CentreCoverage
+    from model.cohort.cube import Aggregate
     from model.cohort.curves import RiskCurve
     from model.cohort.selection import Filters
     from model.cohort.store import CohortStore
@@ -204,18 +209,49 @@ class OpenCohort:
     folder: TemporaryDirectory[str]
 
     @classmethod
-    def of(cls, file: Path, *, good_rows_only: bool = False) -> OpenCohort:
-        """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`."""
+    def of(cls, file: Path, *, good_rows_only: bool = False, keep: bool = False) -> OpenCohort:
+        """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`.
+
+        Parameters
+        ----------
+        keep : leave the validated form in the user's cache folder, so that the same table opens at once the next time.
+        """
         from model.cohort.store import CohortStore
 
         folder = TemporaryDirectory(prefix="llnm-")
         try:
-            store = CohortStore.open(file, good_rows_only=good_rows_only, cache=Path(folder.name))
-            store.prepare()
+            with _told_of_rows() as progress:
+                cache = None if keep else Path(folder.name)
+                store = CohortStore.open(file, good_rows_only=good_rows_only, cache=cache, progress=progress)
+                store.prepare()
+            Thread(target=_count_ranges, args=(store,), daemon=True).start()
         except ProblemError:
             folder.cleanup()
             raise
         return cls(store, folder)
+
+
+@contextmanager
+def _told_of_rows() -> Iterator[Callable[[int], None]]:
+    """A line that counts the rows read of a large table."""
+    place = st.empty()
+
+    def told(rows: int) -> None:
+        if rows > 200_000:
+            place.caption(f"{rows:,} rows checked …")
+
+    try:
+        yield told
+    finally:
+        place.empty()
+
+
+def _count_ranges(store: CohortStore) -> None:
+    """Count ages and sizes beforehand, beside the page."""
+    import duckdb
+
+    with suppress(duckdb.Error):  # the cohort was closed meanwhile, and its file is gone
+        store.prepare_ranges()
 
 
 def _closed(cohort: OpenCohort) -> None:
@@ -228,12 +264,20 @@ def shipped_cohort(file: Path, changed: int) -> OpenCohort:
     return OpenCohort.of(file)
 
 
+@st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed)
+def served_cohort(file: Path, changed: int, good_rows_only: bool) -> OpenCohort:
+    """The table that the server was started with, as it was when last changed; all sessions share it."""
+    return OpenCohort.of(file, good_rows_only=good_rows_only, keep=True)
+
+
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")
-def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: bytes) -> OpenCohort:
+def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
     """A table that a user gave; it and what was made of it go when the session ends."""
     with TemporaryDirectory(prefix="llnm-") as folder:
         file = Path(folder) / f"table{Path(name).suffix}"
-        file.write_bytes(_data)
+        _data.seek(0)
+        with file.open("wb") as target:
+            shutil.copyfileobj(_data, target)
         try:
             return OpenCohort.of(file, good_rows_only=good_rows_only)
         except StatisticsError as error:
@@ -252,10 +296,16 @@ def scored_cases(model: str, folder: str) -> OpenCohort:
         return OpenCohort.of(file)
 
 
-@st.cache_resource(show_spinner="Fetching the cases …", max_entries=4, scope="session")
+@st.cache_resource(show_spinner="Fetching the cases …", max_entries=8, scope="session")
 def cohort_rows(key: str, filters: Filters, columns: tuple[str, ...], _store: CohortStore) -> pd.DataFrame:
     """Cases of a cohort that pass, kept by content; not to be changed by who gets them."""
     return _store.rows(filters, columns)
+
+
+@st.cache_resource(show_spinner="Counting …", max_entries=64)
+def cohort_counts(key: str, filters: Filters, _store: CohortStore) -> Aggregate:
+    """Counts of every aggregate figure, kept by content."""
+    return _store.aggregate(filters)
 
 
 @st.cache_data(show_spinner=False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 from tqdm import tqdm
 
+from model.cohort import SERVED
 from model.errors import CaseError, ProblemError
 from model.importing import COHORTS
 from model.train.folders import CASES, MAIN, MORE, checkpoint_folders, unfinished_runs
@@ -257,21 +258,22 @@ def calibrate(
 @app.command()
 def evaluate(
     cohort: Annotated[Path | None, typer.Option(help="Cohort folder with labels.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns prediction and label.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with columns prediction and label; stages and overlaps if there are any.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Discrimination, calibration and segmentation with 95 % intervals, of a cohort or of any model's predictions."""
-    from model.cohort.evaluate import evaluate as figures
-    from model.cohort.evaluate import format_table
-    from model.cohort.scores import read_predictions
+    from model.cohort.evaluate import evaluate_table, format_table
+    from model.cohort.scores import read_table
 
     with _told():
         if (cohort is None) == (predictions is None):
             raise CaseError("give one of --cohort and --predictions", where="evaluate", fix="Name what to evaluate.")
         if predictions is not None:
-            result = figures(read_predictions(predictions))
+            result = evaluate_table(read_table(predictions))
         else:
             from model.evaluate import evaluate_cohort
             from model.ingest.cases import read_cohort
@@ -459,6 +461,9 @@ def serve(
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of the pages; the shipped one by default.")] = None,
     cases: Annotated[Path | None, typer.Option(help="Cohort folder of the Case page; the sample cases by default.")] = None,
+    scored: Annotated[
+        Path | None, typer.Option(help="Scored table (CSV or Parquet) of any size, offered on the Cohort page.")
+    ] = None,
     cohorts: Annotated[Path, typer.Option(help="Folder in which the Import page writes cohorts.")] = Path("cohorts"),
 ) -> None:
     """Open the dashboard."""
@@ -487,6 +492,11 @@ def serve(
         with _told():
             read_cohort(cases)
         os.environ[CASES] = str(cases.resolve())
+    if scored is not None:
+        with _told():
+            if not scored.is_file():
+                raise CaseError("no such file", where=str(scored), fix="Name a table, such as `llnm predict --out` writes.")
+        os.environ[SERVED] = str(scored.resolve())
     os.environ[COHORTS] = str(cohorts.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])

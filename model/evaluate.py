@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from model.cohort.discrimination import auroc, stage_auroc
-from model.cohort.evaluate import Evaluation, evaluate
-from model.cohort.scores import ScoredCases
+from model.cohort.discrimination import auroc
+from model.cohort.evaluate import Evaluation, evaluate_table
 from model.encode import MeasuredCase
 from model.errors import CaseError
 from model.features.place import PLACE_COLUMNS, normalised_place
@@ -58,22 +57,16 @@ def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> E
     endpoint = cohort.schema.endpoint.name
     labelled = scored[scored[endpoint].notna()]
     label = labelled[endpoint].to_numpy(np.int64)
-    result = evaluate(ScoredCases.from_arrays(labelled["probability"].to_numpy(), label), seed=seed)
     extra: dict[str, Any] = {}
-    staged = labelled[labelled["stage"].notna() & (label == 1)] if "stage_1" in labelled else labelled.head(0)
-    if len(staged) and staged["stage"].nunique() == 3:
-        extra["stage_auroc"] = stage_auroc(
-            staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].to_numpy(np.int64)
-        )
     truth_file = cohort.root / TRUTH_NAME
     if truth_file.exists():
         truth = read_truth(cohort.root).set_index("case_id").loc[labelled["case_id"], "probability"].to_numpy()
         extra["bayes_auroc"] = auroc(truth, label).value
-    for target in TARGETS:
+    for target in TARGETS:  # masks of cases without a label count too
         overlap = scored[f"{target}_iou"].dropna()
         if len(overlap):
             extra[f"{target}_miou"] = float(overlap.mean())
-    return replace(result, **extra)
+    return replace(evaluate_table(labelled.assign(llnm=label), seed=seed), **extra)
 
 
 def evaluate_cohort(
