@@ -23,7 +23,8 @@ import pandas as pd
 import streamlit as st
 
 from model.errors import CaseError, ProblemError, StatisticsError
-from model.train.folders import CASES, MAIN, SHIPPED
+from model.schema import LLNM
+from model.train.folders import CASES, MAIN, MORE, SHIPPED
 
 if TYPE_CHECKING:
     from model.cohort.coverage import CentreCoverage
@@ -51,17 +52,68 @@ SAMPLE_SCORES = SAMPLES / "scored.parquet"
 """The sample cases as the shipped model scores them: `llnm predict data_samples --out data_samples/scored.parquet`."""
 
 
+def registry_folder() -> Path | None:
+    """The folder of checkpoints that `llnm serve --checkpoints` named."""
+    named = os.environ.get(MORE)
+    return Path(named) if named else None
+
+
+def chosen_folder() -> Path:
+    """The checkpoint that the pages use: the one `llnm serve --checkpoint` named, else the one that is in use in the folder
+    of checkpoints, else the shipped one; raises `CheckpointError` where the one in use is gone or another."""
+    if named := os.environ.get(MAIN):
+        return Path(named)
+    root = registry_folder()
+    if root is None:
+        return SHIPPED
+    from model.registry import folder_in_use
+
+    return folder_in_use(root)
+
+
 def main_folder() -> Path:
-    """The checkpoint that the pages use: the one `llnm serve --checkpoint` named, else the shipped one."""
-    return Path(os.environ.get(MAIN) or SHIPPED)
+    """As `chosen_folder`; what is wrong is told, with the way to mend it, and the page stops."""
+    from dashboard.parts import problem
+
+    try:
+        return chosen_folder()
+    except ProblemError as error:
+        problem(error)
+        st.page_link("screens/about.py", label="Choose another on the Model page", icon=":material/info:")
+        st.stop()
+
+
+def registry_rows(root: Path) -> list[dict[str, str]]:
+    """What lies in a folder of checkpoints (`model.registry.overview`), looked at again when a file of it changed."""
+    files = [*root.glob("*"), *root.glob("*/*"), *SHIPPED.glob("*")]
+    return _registry_rows(root, tuple(sorted((str(f), f.stat().st_mtime_ns) for f in files if f.is_file())))
+
+
+@st.cache_data(max_entries=4, show_spinner="Checking the checkpoints …")
+def _registry_rows(root: Path, state: tuple[tuple[str, int], ...]) -> list[dict[str, str]]:
+    from model.registry import overview
+
+    return overview(root)
 
 
 def training_data() -> str:
     """What the model of the pages was trained on, as its card says; the loader tells what is wrong with a card."""
+    return str(_card().get("training_data", "synthetic"))
+
+
+def outcome() -> str:
+    """Column of the outcome that the model of the pages predicts, as its card says."""
+    schema = _card().get("schema")
+    endpoint = schema.get("endpoint") if isinstance(schema, dict) else None
+    return str(endpoint.get("name")) if isinstance(endpoint, dict) else LLNM.name
+
+
+def _card() -> dict[str, Any]:
     try:
-        return str(json.loads((main_folder() / "card.json").read_text("utf-8")).get("training_data"))
-    except (OSError, ValueError, AttributeError):
-        return "synthetic"
+        card = json.loads((chosen_folder() / "card.json").read_text("utf-8"))
+    except (OSError, ValueError, ProblemError):
+        return {}
+    return card if isinstance(card, dict) else {}
 
 
 def cohort_folder() -> Path:
@@ -80,9 +132,14 @@ def _registry() -> dict[str, Predictor]:
     return {}
 
 
-@st.cache_resource(show_spinner="Loading the model …")
 def load_predictor(folder: str = str(SHIPPED)) -> Predictor:
     """The model of a checkpoint folder, shared by all sessions; raises `CheckpointError`."""
+    card = Path(folder) / "card.json"
+    return _load_predictor(folder, card.stat().st_mtime_ns if card.is_file() else 0)
+
+
+@st.cache_resource(show_spinner="Loading the model …")
+def _load_predictor(folder: str, changed: int) -> Predictor:
     from model.predict import Predictor
 
     found = Predictor.load(folder)
@@ -226,6 +283,17 @@ def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: Binary
         except StatisticsError as error:
             error.where = error.where.replace(file.name, name)
             raise
+
+
+@st.cache_resource(show_spinner="Scoring the cases by the model in use …", max_entries=2, on_release=_closed)
+def scored_cases(model: str, folder: str) -> OpenCohort:
+    """The cases of the Case page, scored by a loaded model; raises `CaseError`, `StatisticsError`."""
+    from model.evaluate import score_cohort, write_scored
+
+    with TemporaryDirectory(prefix="llnm-") as place:
+        file = Path(place) / "scored.parquet"
+        write_scored(score_cohort(loaded(model), _read_cohort(folder)), file)
+        return OpenCohort.of(file)
 
 
 @st.cache_resource(show_spinner="Fetching the cases …", max_entries=8, scope="session")

@@ -153,6 +153,12 @@ def train(
     allow: Annotated[
         list[str] | None, typer.Option(help="Field that may predict the outcome all but perfectly; may be repeated.")
     ] = None,
+    config: Annotated[
+        str, typer.Option(help="compact, or paper: the published network, which reads BERT features.")
+    ] = "compact",
+    bert: Annotated[
+        Path | None, typer.Option(help="Folder of a pretrained BERT, in the layout of Hugging Face; never downloaded.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = Settings.seed,
     epochs: Annotated[int | None, typer.Option(help="At most; training stops early.", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="Cases a step.", min=1)] = None,
@@ -176,14 +182,18 @@ def train(
     """Train a model for the cohort's endpoint: outlines, network, calibration; resumable, CPU or CUDA, one or many."""
     from model.ingest.cases import read_cohort
     from model.train.folders import SHIPPED
-    from model.train.loop import settings_for
+    from model.train.loop import paper_config_for, settings_for
     from model.train.loop import train as run
+    from model.train.settings import for_paper
 
     with _told():
+        if config not in ("compact", "paper"):
+            raise CaseError(f"{config!r}", where="--config", fix="Give compact or paper.")
         if precision not in (None, *get_args(Precision)):
             raise CaseError(f"{precision!r}", where="--precision", fix=f"Give {' or '.join(get_args(Precision))}.")
         read = read_cohort(cohort)
         base = Settings() if folds == 0 else settings_for(read)
+        base = for_paper(base) if config == "paper" else base
         settings = replace(
             base, seed=seed, accumulate=accumulate, balance=balance, segmentation_cases=segmentation_cases,
             segmentation_epochs=segmentation_epochs, precision=cast("Precision | None", precision),
@@ -192,6 +202,7 @@ def train(
         )  # fmt: skip
         run(
             read, out, settings=settings, external=external, leave_out=leave_out, allow=allow or (), device=device,
+            config=paper_config_for(read) if config == "paper" else None, bert=bert,
             warm=SHIPPED if warm_start is not None and str(warm_start) == "shipped" else warm_start,
             devices=devices, nodes=nodes, name=name, log=lambda line: tqdm.write(line), step=_Bars(),
         )  # fmt: skip
@@ -365,6 +376,66 @@ def ablate(
         for row in table.itertuples():
             typer.echo(f"{row.part:<7} {row.variant:<24} AUROC {row.auroc:.3f} ({row.low:.3f}–{row.high:.3f})")
         typer.echo(f"{len(table)} variants in {out}.")
+
+
+@app.command()
+def models(
+    folder: Annotated[Path, typer.Argument(help="Folder of checkpoints.")],
+    use: Annotated[str | None, typer.Option(help="Choose this one for the pages; “shipped” for the one that ships.")] = None,
+    roll_back: Annotated[bool, typer.Option("--roll-back", help="Go back to the one that was in use before.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of text.")] = False,
+) -> None:
+    """The checkpoints of a folder with their figures: which is in use, which are refused and why; choose, roll back."""
+    from model import registry
+
+    with _told():
+        if use is not None and roll_back:
+            raise CaseError("both --use and --roll-back", where="models", fix="Give one of them.")
+        if use is not None:
+            registry.use(folder, use)
+        if roll_back:
+            registry.roll_back(folder)
+        rows = registry.overview(folder)
+        if as_json:
+            typer.echo(json.dumps(rows, ensure_ascii=False))
+            return
+        for row in rows:
+            mark = "*" if row["in use"] else " "
+            typer.echo(f"{mark} {row['checkpoint']}  {row['identity']}  made {row['made']}".rstrip())
+            words = {"outcome": "predicts", "trained on": "trained on", "cases": "cases", "AUROC": "AUROC"}
+            known = [f"{told} {row[key]}" for key, told in words.items() if row[key]]
+            typer.echo(f"    {'; '.join(known)}" if not row["refused"] else f"    refused: {row['refused']}")
+        typer.echo("* in use. AUROC with its 95 % interval.")
+
+
+@app.command()
+def card(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder; “shipped” for the one that ships.")],
+    out: Annotated[Path, typer.Option(help="File to write: .html or .pdf.")],
+    cohort: Annotated[Path | None, typer.Option(help="Held-out cohort with outcomes, for the performance report.")] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Model card of a checkpoint; with --cohort also a performance report after TRIPOD+AI. As HTML or PDF."""
+    from datetime import date
+    from importlib.metadata import version
+
+    from model.ingest.cases import read_cohort
+    from model.ingest.files import atomic_write_bytes
+    from model.reporting import writers
+    from model.reporting.card import model_card
+    from model.reporting.study import Subject, judged
+
+    with _told():
+        if out.suffix.lower() not in writers():
+            raise CaseError(f"ending {out.suffix!r}", where=str(out), fix=f"Name a {' or '.join(writers())} file.")
+        read = None if cohort is None else read_cohort(cohort)
+        predictor = _predictor(None if str(checkpoint) == "shipped" else checkpoint, device)
+        study = None if read is None else judged(predictor, read, progress=partial(_Bars(), "cases"))
+        made = model_card(
+            Subject.of(predictor.checkpoint), study, version=version("llnm-explorer"), date=date.today().isoformat()
+        )
+        atomic_write_bytes(out, writers()[out.suffix.lower()](made))
+        typer.echo(f"{made.title} in {out}.")
 
 
 @app.command()

@@ -129,9 +129,11 @@ def encode(
                 view_present[i, v] = True
     rows = [encode_fields(case.fields, schema) for case in cases]
     words = np.zeros((2, len(cases), config.text_tokens), np.int64)
+    features = None
     if tokenizer is not None and config.text_tokens:
         reports = [tokenizer.encode(case.case.report_text) for case in cases]
         words = np.array([[r.ids for r in reports], [r.present for r in reports]])
+        features = tokenizer.features(reports)
     present = torch.from_numpy(view_present)
     return NetworkInputs(
         maps=torch.from_numpy(maps),
@@ -142,6 +144,7 @@ def encode(
         categorical=torch.tensor([r[2] for r in rows], dtype=torch.long),
         word_ids=torch.from_numpy(words[0].astype(np.int64)),
         word_present=torch.from_numpy(words[1].astype(bool)),
+        word_features=features,
     )
 
 

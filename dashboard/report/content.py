@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +19,13 @@ from model.explain.shapley import ShapleyResult
 from model.explain.summary import summarise
 from model.features.tirads import kwak
 from model.predict import Interval, Prediction
+from model.reporting.text import printable
 from model.schema import DEFAULT, Case, Schema, View
 
 ENLARGED = 2
 """Pictures are drawn at twice their size, so that outlines are thin on paper."""
 CLOSING = "Trained on synthetic cases: no figure here says anything about a patient."
 CLOSING_OTHER = "For research and teaching: no figure here may guide the treatment of a patient."
-_BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +171,6 @@ def case_content(
         card=_card(card, prediction.model, endpoint.short),
         closing=CLOSING if training_data == "synthetic" else CLOSING_OTHER,
     )
-
-
-def printable(text: str) -> str:
-    """The text without what changes a page instead of standing on it: control characters become spaces, marks that
-    turn the direction of what follows are dropped, lone surrogates (no encoding takes them) become U+FFFD."""
-    swapped = {"Cc": " ", "Cs": "\ufffd"}
-    plain = (c if c == "\n" else swapped.get(unicodedata.category(c), c) for c in text)
-    return _BIDI_CONTROLS.sub("", "".join(plain))
 
 
 def _tirads(case: Case) -> str:

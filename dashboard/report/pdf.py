@@ -1,8 +1,7 @@
 """The report of a case as one A4 page of PDF, with text that can be searched and copied; bars are drawn as vectors.
 
-The type is DejaVu Sans, which ships with matplotlib under a free licence: Latin, Greek, Cyrillic, Hebrew, Arabic,
-arrows and signs of mathematics. What it lacks is shown as □, and the page says how often. The same content gives the
-same bytes.
+What the type (`model.reporting.text`) lacks is shown as □, and the page says how often. The same content gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -11,29 +10,24 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 
-import matplotlib
 from plotly.colors import sample_colorscale
 from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from dashboard.figures.style import MARKED, RISK, TOTAL, percent
 from dashboard.report.content import CaseContent, Step
+from model.reporting.text import ABSENT, BAND, BOLD, INK, PLAIN, QUIET, RULE, fonts, shown
 
-PLAIN, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 WIDTH, HEIGHT = A4
 MARGIN, GAP = 34.0, 16.0
 INNER = WIDTH - 2 * MARGIN
 COLUMN = (INNER - GAP) / 2
 LEADING = 1.27
 """Distance of lines over the size of the type."""
-INK, QUIET, RULE = "#16232b", "#55636b", "#c9d2d7"
 ROW = 10.2
 """Height of a row of the waterfall and of the fields, in points."""
 REPORT_LINES = 3
@@ -41,7 +35,6 @@ REPORT_LINES = 3
 NOTE_LINES = 5
 """Lines of what is said about the waterfall, at most."""
 PICTURE_HEIGHT = 190.0
-ABSENT = "□"
 _LONGEST_LINE = 400
 """Characters; more than any line of the page holds."""
 
@@ -65,7 +58,7 @@ BODY, SMALL, TABLE = Style(), Style(6.8, QUIET), Style(7.0)
 
 def as_pdf(content: CaseContent) -> bytes:
     """The page as a file."""
-    _fonts()
+    fonts()
     buffer = io.BytesIO()
     pdf = Canvas(buffer, pagesize=A4, invariant=1)
     pdf.setTitle(f"LLNM Explorer: {shown(content.case_id)}")
@@ -77,7 +70,7 @@ def as_pdf(content: CaseContent) -> bytes:
     y = _heading(pdf, "In three sentences", y)
     for sentence in content.summary:
         y = _text(pdf, fitted(sentence, BODY, INNER, 4), MARGIN, y, BODY) - 1.5
-    warning = replace(BODY, colour="#7a4b00")
+    warning = replace(BODY, colour=BAND)
     for notice in content.notices:
         y = _text(pdf, fitted(f"! {notice}", warning, INNER, 2), MARGIN, y, warning)
 
@@ -135,22 +128,6 @@ def clipped(text: str, style: Style, width: float) -> str:
     return line if _width(line, style) <= width else line[: _fitting(line, style, width - _width("…", style))] + "…"
 
 
-def shown(text: str) -> str:
-    """The text in characters that the type has: others become □, signs without a shape are dropped."""
-    glyphs = _fonts()
-    plain = (" " if c.isspace() else c for c in text)
-    return "".join(c if ord(c) in glyphs else ABSENT for c in plain if unicodedata.category(c) != "Cf")
-
-
-@cache
-def _fonts() -> frozenset[int]:
-    """Register the type once in a process; the characters that it has."""
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    for name in (PLAIN, BOLD):
-        pdfmetrics.registerFont(TTFont(name, str(folder / f"{name}.ttf")))
-    return frozenset(pdfmetrics.getFont(PLAIN).face.charToGlyph)
-
-
 def _width(text: str, style: Style) -> float:
     return float(pdfmetrics.stringWidth(text, style.font, style.size))
 
@@ -185,7 +162,7 @@ def _heading(pdf: Canvas, text: str, y: float, x: float = MARGIN, width: float =
 def _head(pdf: Canvas, content: CaseContent) -> float:
     """The mark across the page, title, and whose report of when this is."""
     top = HEIGHT - 20
-    pdf.setFillColor(HexColor("#7a4b00"))
+    pdf.setFillColor(HexColor(BAND))
     pdf.rect(MARGIN, top - 15, INNER, 15, stroke=0, fill=1)
     pdf.setFillColor(HexColor("#ffffff"))
     pdf.setFont(BOLD, 8)

@@ -8,20 +8,27 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources
+from dashboard.about import checkpoints, documents
 from dashboard.case import trust
 from dashboard.parts import asked, problem
 from model.cohort.evaluate import LABELS, PUBLISHED_EXTERNAL
-from model.errors import CheckpointError
+from model.errors import CheckpointError, ProblemError
 
 
 def main() -> None:
     """The card of the checkpoint of the pages, in words."""
     st.title("About the model")
-    folder = resources.main_folder()
+    try:
+        folder = resources.chosen_folder()
+    except ProblemError as error:
+        problem(error)
+        checkpoints.section()
+        st.stop()
     try:
         card = json.loads((folder / "card.json").read_text("utf-8"))
     except (OSError, ValueError):
         problem(CheckpointError("no card.json there", where=str(folder), fix="Restore it, or train one with `llnm train`."))
+        checkpoints.section()
         st.stop()
     trained = (
         "This one was trained on **synthetic** patients, whose risk follows the published statistics and whose ground truth is "
@@ -50,6 +57,8 @@ def main() -> None:
             "masks). Published: LLNM-Net on real patients, another cohort."
         )
         st.dataframe(_figures(external), hide_index=True)
+    checkpoints.section()
+    documents.section(resources.predictor())
     st.subheader("How far to trust its explanations")
     if asked("Show what the checks of each method say", "trust"):
         trust.section()

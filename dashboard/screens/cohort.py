@@ -21,15 +21,16 @@ from model.cohort.discrimination import wilson
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
-from model.schema import FIELD
+from model.schema import FIELD, LLNM
+from model.train.folders import SHIPPED as SHIPPED_MODEL
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
-STARTED = "Table of this server"
+STARTED, MODEL = "Table of this server", "Cases scored by the model in use"
 MAX_UPLOAD_MB = 200
 # By what the address bar calls each. Comments here: Streamlit prints a string that stands alone on a page.
-SOURCES = {"": SHIPPED, "samples": SAMPLES, "own": OWN}
+SOURCES = {"external": SHIPPED, "samples": SAMPLES, "own": OWN, "model": MODEL}
 if SERVED in os.environ:
-    SOURCES = {"": SHIPPED, "served": STARTED, "samples": SAMPLES, "own": OWN}
+    SOURCES = {"external": SHIPPED, "served": STARTED, "samples": SAMPLES, "own": OWN, "model": MODEL}
 # Columns without which a figure cannot be shown.
 NEEDS = {
     "Risk against capsule distance": ("capsule_distance_mm",),
@@ -71,12 +72,20 @@ def main() -> None:
 
 def _cohort() -> tuple[CohortStore, str, str]:
     """The chosen cohort, what it is in words, and its file's name; raises `ProblemError`."""
-    options = list(SOURCES.values())
+    # The tables that ship were scored by the shipped model.
+    other = resources.main_folder() != SHIPPED_MODEL and resources.outcome() == LLNM.name
+    options = [v for v in SOURCES.values() if v != MODEL or other]
+    usual = MODEL if other else SHIPPED
+    wanted = SOURCES.get(state.read("cohort"), usual)
     which = st.segmented_control(
-        "Cohort", options, default=SOURCES.get(state.read("cohort"), SHIPPED), key="cohort-source", label_visibility="collapsed",
+        "Cohort", options, default=wanted if wanted in options else usual, key="cohort-source", label_visibility="collapsed",
         required=True,
     )  # fmt: skip
-    state.write(cohort=next(k for k, v in SOURCES.items() if v == which))
+    state.write(cohort=None if which == usual else next(k for k, v in SOURCES.items() if v == which))
+    if which == MODEL:
+        cases = resources.cohort_folder()
+        scored = resources.scored_cases(resources.predictor().checkpoint.identity, str(cases))
+        return scored.store, f"cases of {cases.name}", "scored.parquet"
     if which == SHIPPED:
         return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres", _path(resources.EXTERNAL_SCORES)
     if which == SAMPLES:

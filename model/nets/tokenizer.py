@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from model.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -120,6 +124,10 @@ class ReportTokenizer:
             cut=len(ids) - kept,
             unknown_share=strange / len(set(words)) if words else 0.0,
         )
+
+    def features(self, reports: Sequence[EncodedReport]) -> Tensor | None:  # noqa: ARG002
+        """(B, M, F) pretrained features of the tokens; None here, where the network learns its own embedding of them."""
+        return None
 
     def to_json(self) -> str:
         """Everything `from_json` needs, as JSON text."""

@@ -30,7 +30,8 @@ class Dataset:
 
     Parameters
     ----------
-    inputs : network inputs with the maps kept as uint8 (0…255) to save memory; `batch` gives floats.
+    inputs : network inputs with the maps kept as uint8 (0…255) and word features as half precision, to save memory; `batch`
+        gives floats.
     outcome : (n,) float, 0 or 1.
     stage : (n,) long, 0…2 for stages 1…3, −1 where unknown.
     features : (n, V, F) what the segmentation network's encoder saw in each view's picture; NaN where there is none.
@@ -54,7 +55,8 @@ class Dataset:
     def batch(self, index: Tensor) -> NetworkInputs:
         """Network inputs of some cases, maps as floats in 0…1."""
         picked = self.inputs.rows(index)
-        return replace(picked, maps=picked.maps.float() / 255)
+        features = None if picked.word_features is None else picked.word_features.float()
+        return replace(picked, maps=picked.maps.float() / 255, word_features=features)
 
 
 def build_dataset(
@@ -106,7 +108,8 @@ def build_dataset(
             for i, case in enumerate(cases)
         ]
         inputs = encode(measured, tokenizer, config, schema)
-        parts.append(replace(inputs, maps=(inputs.maps * 255 + 0.5).to(torch.uint8)))
+        words = None if inputs.word_features is None else inputs.word_features.half()
+        parts.append(replace(inputs, maps=(inputs.maps * 255 + 0.5).to(torch.uint8), word_features=words))
         for case in cases:
             outcome.append(float(bool(case.labels[endpoint])))
             known = schema.has_stages and "stage" in case.labels and case.labels[endpoint]

@@ -30,7 +30,8 @@ from model.ingest.cases import Cohort, read_cohort
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 from model.ingest.parts import TARGETS
 from model.ingest.table import IMAGE_COLUMNS, mask_column
-from model.nets.config import NetConfig, compact_config
+from model.nets.bert import BertReports
+from model.nets.config import NetConfig, compact_config, paper_config
 from model.nets.llnm_net import LlnmNet, NetworkInputs
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
@@ -60,6 +61,7 @@ def train(
     external: Path | str | None = None,
     leave_out: str | None = None,
     warm: Path | str | None = None,
+    bert: Path | str | None = None,
     allow: Collection[str] = (),
     device: str | None = None,
     devices: int = 1,
@@ -78,6 +80,8 @@ def train(
     external : cohort held out whole, evaluated at the end for the card.
     leave_out : a centre that is held out likewise.
     warm : checkpoint folder whose weights the network starts from, where they fit.
+    bert : folder of a pretrained BERT (`model.nets.bert`) whose frozen features the network reads instead of learning an
+        embedding of words; one whose configuration has a `text_feature_width` needs it.
     allow : fields that may predict the outcome all but perfectly.
     device : "cpu", "cuda" or None for CUDA when there is one.
     devices, nodes : processes on each machine, and machines (`model.train.runner`).
@@ -97,10 +101,11 @@ def train(
     source = None if warm is None else load_checkpoint(warm)
     label = outcomes(whole)
     settings = settings or settings_for(whole)
-    plan = _plan(whole, label, config, source, settings)
+    plan = _plan(whole, label, config, source, settings, bert)
     refuse_leaks(whole, label, plan.schema, allow)
     runner = Runner(settings, device, devices=devices, nodes=nodes)
     run = {"cohort": _describe(whole), "settings": asdict(settings), "network": plan.config.to_dict(), "warm": str(warm)}
+    run |= {"bert": plan.tokenizer.sha256} if isinstance(plan.tokenizer, BertReports) else {}
     if runner.first:
         if (out / "card.json").exists():
             raise CaseError("a checkpoint is there already", where=str(out), fix="Name another --out, or delete it.")
@@ -207,6 +212,22 @@ def config_for(cohort: Cohort) -> NetConfig:
     return replace(whole, images=False, fusion_layers=0, self_layers=2, width=32, heads=4, mlp_width=64, dropout=0.2)
 
 
+def paper_config_for(cohort: Cohort) -> NetConfig:
+    """The published network for a cohort: without report tokens where it has no report, without stages where none is known.
+
+    Raises
+    ------
+    CaseError
+        If the cohort has no picture: the published network is nothing without.
+    """
+    table = cohort.table
+    if not any((table[column] != "").any() for column in IMAGE_COLUMNS):
+        raise CaseError("no picture, which the paper configuration needs", where=str(cohort.root), fix="Use --config compact.")
+    config = replace(paper_config(), stages=cohort.schema.has_stages and bool(table["stage"].notna().any()))
+    report = bool((table["report_text"].str.strip() != "").any())
+    return config if report else replace(config, text_tokens=0, text_feature_width=None)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What follows from the cohort and the wishes, before anything is computed.
@@ -227,8 +248,9 @@ class _Plan:
 
 
 def _plan(
-    cohort: Cohort, label: np.ndarray[Any, Any], config: NetConfig | None, source: Checkpoint | None, settings: Settings
-) -> _Plan:
+    cohort: Cohort, label: np.ndarray[Any, Any], config: NetConfig | None, source: Checkpoint | None, settings: Settings,
+    bert: Path | str | None,
+) -> _Plan:  # fmt: skip
     parts: tuple[IntArray, ...] = ()
     if settings.folds:
         parts = tuple(folds(label, patients(cohort), settings.folds, seed=settings.seed))
@@ -244,10 +266,20 @@ def _plan(
     config = config or config_for(cohort)
     if source is not None:
         config = warm_config(config, source.net.config)
-    tokenizer = None
+    tokenizer: ReportTokenizer | None = None
+    if bert is not None and not config.text_tokens:
+        raise CaseError("no report for the BERT to read", where=str(cohort.root), fix="Leave out --bert.")
     if config.text_tokens:
-        if source is not None and source.tokenizer is not None:
+        if bert is not None:
+            tokenizer = reader = BertReports.load(bert, config.text_tokens)
+            config = replace(config, text_feature_width=reader.width)
+        elif source is not None and source.tokenizer is not None:
             tokenizer = source.tokenizer
+        elif config.text_feature_width is not None:
+            raise CaseError(
+                "this configuration reads BERT features, and no folder of a BERT was named", where="--bert",
+                fix="Name one with config.json, vocab.txt or tokenizer.json, and model.safetensors.",
+            )  # fmt: skip
         else:
             tokenizer = ReportTokenizer.train(
                 [str(t) for t in cohort.table["report_text"].iloc[training] if isinstance(t, str)],

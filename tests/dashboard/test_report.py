@@ -12,10 +12,11 @@ from itertools import pairwise
 import pytest
 from pypdf import PdfReader
 
-from dashboard.report.content import CaseContent, case_content, printable
+from dashboard.report.content import CaseContent, case_content
 from dashboard.report.html import as_html
 from dashboard.report.pdf import INNER, SMALL, Style, as_pdf, fitted
 from model.explain.shapley import group_shapley
+from model.reporting.text import printable
 from model.uncertainty.conformal import ConformalSet
 from model.uncertainty.novelty import NoveltyScore
 
