@@ -9,11 +9,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import resources, state
-from dashboard.cohort import atlas, distance, position, quality, readers, selecting, statistics
+from dashboard.cohort import atlas, distance, drivers, position, quality, readers, selecting, statistics
 from dashboard.figures.style import percent
 from dashboard.parts import missing, problem
 from model.cohort.clean import RowsError
 from model.cohort.discrimination import wilson
+from model.cohort.explained import SHAP
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
@@ -57,11 +58,14 @@ def main() -> None:
     if not counts.cases:
         st.info("No case passes these filters. Widen one of them.", icon=":material/filter_alt_off:")
         st.stop()
-    part = resources.cohort_rows(store.key, filters, tuple(c for c in store.columns if c not in UNUSED), store)
+    part = resources.cohort_rows(store.key, filters, tuple(c for c in store.columns if c not in UNUSED and not c.startswith(SHAP)), store)
     for counted in (distance, position):
         counted.section(part, counts)
-    for section in (atlas, quality, statistics, readers):
-        section.section(part)
+    atlas.section(part)
+    quality.section(part)
+    drivers.section(store, filters, part)
+    statistics.section(part)
+    readers.section(part)
 
 
 def _cohort() -> tuple[CohortStore, str]:

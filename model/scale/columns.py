@@ -7,17 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from model.cohort.explained import BASE, SHAP
 from model.features.place import PLACE_COLUMNS
 from model.ingest.parts import PROVENANCE, TARGETS
 from model.schema import FIELDS, GROUPS, LABELS, Field
 
-SHAP, BASE = "shap_", "shap_base"
-"""`shap_` and a group's name: its contribution in calibrated logits. `shap_base`: where the contributions start from."""
 OPTIONAL = tuple(f.name for f in FIELDS if f.role in ("input", "measured", "comparator"))
 """Columns that are left out of a table in which no case has a value of them."""
-METADATA = b"llnm_scored"
-"""Key of the Parquet metadata that hold model, method and cohort as JSON."""
-
 _KINDS: Mapping[str, pa.DataType] = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string(), "text": pa.string()}
 
 

@@ -57,6 +57,8 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         raise CaseError(
             "Ray is not installed", where="--engine ray", fix="Run pip install 'llnm-explorer[ray]', or use --engine local."
         ) from None
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     ours = not ray.is_initialized()
     if ours:
         here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or cores(), "include_dashboard": False}

@@ -24,12 +24,13 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from model.cohort.explained import METADATA, read_description
 from model.errors import CaseError
 from model.ingest.cases import read_card
 from model.ingest.files import atomic_write_text
 from model.ingest.table import PATH_COLUMNS, TABLE_NAME, Sheet, iter_sheets
 from model.scale import local
-from model.scale.columns import METADATA, OPTIONAL
+from model.scale.columns import OPTIONAL
 from model.scale.job import EXPLAINED_SHARD, FORMAT, SHARD, Done, Job
 from model.train.folders import SHIPPED
 
@@ -110,19 +111,10 @@ def score(
         progress(done, total)
     described = {"model": identity, "cohort": name, "key": key, "rows": total}
     if explain:
-        described |= {"explanation": _described(exact)}
+        described |= {"explanation": described_explanation(exact=exact)}
     cases, refused = _merged(job, found.shards, out, described)
     shutil.rmtree(parts)
     return Summary(out, cases, refused, _side_table(out) if refused else None, found.shards - len(todo), found.shards)
-
-
-def read_description(file: Path) -> dict[str, Any]:
-    """What a scored Parquet says of itself: model, cohort and how it was explained; empty where it says nothing."""
-    try:
-        told = json.loads((pq.read_schema(file).metadata or {}).get(METADATA, b"{}"))
-    except (OSError, ValueError):  # no file, no Parquet, no JSON
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _as_it_is(out: Path, shards: int) -> Summary:
@@ -209,7 +201,7 @@ def _merged(job: Job, shards: int, out: Path, described: dict[str, Any]) -> tupl
         metadata = pq.read_metadata(file)
         cases += metadata.num_rows
         refused += json.loads(metadata.metadata[REFUSED])
-        for group in range(metadata.num_row_groups):
+        for group in range(metadata.num_row_groups if metadata.num_rows else 0):
             for i, name in enumerate(schema.names):
                 if name in held:
                     column = metadata.row_group(group).column(i)
@@ -278,7 +270,7 @@ def _identity(checkpoint: Path) -> str:
     return load_checkpoint(checkpoint).identity
 
 
-def _described(exact: bool) -> dict[str, Any]:
+def described_explanation(*, exact: bool) -> dict[str, Any]:
     """How the Shapley values came about, for whoever opens the table."""
     from model.explain.shapley import COALITIONS
     from model.schema import GROUPS
@@ -288,5 +280,5 @@ def _described(exact: bool) -> dict[str, Any]:
         "method": f"Shapley values over feature groups, from {'every coalition' if exact else few}",
         "baseline": "every group missing (the model's learned “missing” tokens)",
         "unit": "calibrated logit",
-        "groups": {group.name: group.label for group in GROUPS},
+        "groups": {group.name: {"label": group.label, "fields": list(group.fields)} for group in GROUPS},
     }

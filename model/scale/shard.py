@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.cohort.explained import BASE, SHAP
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.evaluate import scored_row
@@ -19,7 +20,7 @@ from model.ingest.cases import Cohort, ViewMasks
 from model.ingest.files import atomic_write_bytes
 from model.ingest.table import Sheet, parse_sheet
 from model.predict import Predictor
-from model.scale.columns import BASE, SHAP, scored_table
+from model.scale.columns import scored_table
 from model.scale.job import Done, Job
 from model.schema import Case, View
 

@@ -1,0 +1,319 @@
+"""What drives it on the Cohort page: shares, beeswarm, dependence, sub-phenotypes, and what the model gets wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import resources, state
+from dashboard.cohort import explaining
+from dashboard.figures import drivers as draw
+from dashboard.figures.drivers import field_label
+from dashboard.parts import asked, case_link, figure, literal, missing
+from model.cohort.clean import SCORES
+from model.cohort.drivers import (
+    FEW_IN_LEVEL,
+    FEWEST,
+    Clusters,
+    Dependence,
+    ErrorLevel,
+    Share,
+    Swarm,
+    clusters,
+    dependence,
+    error_levels,
+    interaction_strength,
+    is_number,
+    levels,
+    log_loss,
+    shares,
+    swarms,
+    worst,
+)
+from model.cohort.explained import BASE, Explanations, explanations
+from model.cohort.scores import FloatArray
+from model.cohort.selection import Filters
+from model.cohort.store import CohortStore
+from model.errors import StatisticsError
+from model.schema import FIELD, LABELS
+
+WORST = 10
+COLOUR_CASES = 20_000
+"""Cases on which colours are tried, at most."""
+NOT_A_FIELD = frozenset({"case_id", "report_text", "probability", BASE, *(f.name for f in SCORES), *(f.name for f in LABELS)})
+DESCRIBED = ("capsule_distance_mm", "size_mm", "age_years", "sex", "histology", "calcification", "margin")
+"""Fields that describe a sub-phenotype or a case that was got wrong."""
+HONEST = (
+    "Shapley values tell what the **model** leans on, not what causes metastasis; where fields go together, the model may lean on "
+    "either. Trained on synthetic data: nothing here speaks of patients."
+)
+
+
+def section(store: CohortStore, filters: Filters, part: pd.DataFrame) -> None:
+    """What drives the predictions of the cases that pass the filters; shown when asked for.
+
+    Parameters
+    ----------
+    store, filters : of the page.
+    part : the cases that pass, with their fields, in the table's order.
+    """
+    st.subheader("What drives it")
+    if asked("Show what drives the model", "drivers"):
+        _opened(store, filters, part)
+
+
+def _opened(store: CohortStore, filters: Filters, part: pd.DataFrame) -> None:
+    told = explanations(store.columns, store.described)
+    if told is None:
+        computed = explaining.offered(store)
+        if computed is not None:
+            found, told = computed
+            _shown(part, found.loc[part["case_id"]].reset_index(drop=True), told, f"{store.key}-computed", filters)
+        else:
+            _mistakes(part, None, f"{store.key}", filters)
+        return
+    values = resources.cohort_rows(store.key, filters, (*told.columns, BASE) if BASE in store.columns else told.columns, store)
+    _shown(part, values, told, store.key, filters)
+
+
+def _shown(part: pd.DataFrame, values: pd.DataFrame, told: Explanations, key: str, filters: Filters) -> None:
+    known = values[list(told.columns)].notna().all(axis=1).to_numpy()
+    frame, matrix = part[known].reset_index(drop=True), values.loc[known, list(told.columns)].to_numpy(float)
+    without = int((~known).sum())
+    gaps = f" {without:,} cases without an explanation are left out." if without else ""
+    st.caption(f"{HONEST}\n\n{len(frame):,} explained cases; {literal(told.method)}; baseline: {literal(told.baseline)}; model {literal(told.model)}.{gaps}")
+    if not len(frame) or not np.abs(matrix).any():
+        missing("What drives it", "none of these cases has an explanation.")
+        return
+    where = (key, filters)
+    _overview(where, frame, matrix, told)
+    _dependence(where, frame, matrix, told)
+    found = _sub_phenotypes(where, frame, matrix, told)
+    _mistakes(frame, found, key, filters)
+
+
+Where = tuple[str, Filters]
+
+
+def _overview(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> None:
+    """Shares of the groups and the beeswarm."""
+    found, swarmed = _shares(where, matrix, told.labels), _swarms(where, matrix)
+    order = [told.labels.index(s.group) for s in found]
+    drawn = frame.iloc[swarmed[0].rows]
+    colours, words = [], []
+    for column in told.columns:
+        lead = next(iter(told.fields.get(column, ())), None)
+        if lead is None or lead not in frame:
+            colours.append(np.full(len(drawn), np.nan))
+            words.append([""] * len(drawn))
+        else:
+            colours.append(_place(frame[lead], swarmed[0].rows))
+            words.append([f"{field_label(lead)}: {draw.value_words(lead, v)}" for v in drawn[lead]])
+    left, right = st.columns([2, 3])
+    with left:
+        figure(
+            draw.share_bars(found),
+            f"Share of each group in what moves the predictions: mean |contribution| ÷ the sum over groups, with 95 % bootstrap "
+            f"intervals over {len(frame):,} cases. Published, on real patients and by another grouping (Fig. 6a): location 48.8 %, "
+            "morphology 29.9 %, report 19.7 %, demographics 1.6 %.",
+            key="driver-shares", data=draw.share_table(found),
+        )  # fmt: skip
+    with right:
+        part = f"{len(drawn):,} cases drawn at random of {len(frame):,}, the same in every row" if len(drawn) < len(frame) else "Every case"
+        figure(
+            draw.beeswarm(swarmed, told.labels, order, colours, words),
+            f"{part}; a row is as wide as all cases there are dense. Right of 0 raises the predicted risk. Colour: the group's first "
+            "field, from its lowest value to its highest (or first to last in its list); grey: not known, or no field.",
+            key="driver-swarm", data=draw.swarm_table(swarmed, told.labels),
+        )  # fmt: skip
+
+
+def _place(column: pd.Series, rows: np.ndarray) -> FloatArray:
+    """Where the values of some cases lie among those of all, 0 to 1."""
+    if is_number(column):
+        return column.rank(pct=True).to_numpy(float)[rows]
+    codes = levels(column).cat
+    place = codes.codes.to_numpy(float) / max(len(codes.categories) - 1, 1)
+    return np.where(codes.codes.to_numpy() < 0, np.nan, place)[rows]
+
+
+@st.fragment
+def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> None:
+    """A group's contribution over a field, apart by another."""
+    st.markdown("#### How it depends on a field")
+    usable = [c for c in frame.columns if c not in NOT_A_FIELD and not str(c).endswith("_normalised") and frame[c].nunique() > 1]
+    if not usable:
+        missing("Dependence", "the table has no field that varies.")
+        return
+    with st.container(horizontal=True):
+        start = state.chosen("driver", told.labels) or told.labels[0]
+        group = st.selectbox("Contribution of", told.labels, index=told.labels.index(start), key="driver-group", width=300)
+        column = told.columns[told.labels.index(group)]
+        own = [f for f in told.fields.get(column, ()) if f in usable]
+        over = [*own, *(f for f in usable if f not in own)]
+        first = state.chosen("over", over) or over[0]
+        name = st.selectbox("Over", over, index=over.index(first), key=f"driver-over-{group}", format_func=field_label, width=300)
+        values = matrix[:, told.labels.index(group)]
+        strength = _strengths(where, column, name, values, frame, tuple(f for f in usable if f != name))
+        colours = ["none", *sorted(strength, key=lambda f: -strength[f])]
+        now = state.chosen("tint", colours) or (colours[1] if len(colours) > 1 and strength[colours[1]] >= 0.02 else "none")
+        colour = st.selectbox(
+            "Apart by", colours, index=colours.index(now), key=f"driver-tint-{group}-{name}", width=340,
+            format_func=lambda f: "nothing" if f == "none" else f"{field_label(f)} (tells {100 * strength[f]:.0f} % of the rest)",
+            help="What the field leaves open of the contribution, and another field tells within its bins: a sign of interaction.",
+        )  # fmt: skip
+    state.write(driver=group if group != told.labels[0] else None, over=name if name != over[0] else None, tint=colour if colour != now or state.read("tint") else None)
+    try:
+        found = _depends(where, column, name, colour, values, frame)
+    except StatisticsError as error:
+        missing("Dependence", f"{error.what}. {error.fix}")
+        return
+    few = f"; points: {len(found.rows):,} of these cases, drawn at random" if len(found.rows) < len(frame) - found.without else ""
+    apart = "" if colour == "none" else f", apart by {field_label(colour).lower()}"
+    figure(
+        draw.dependence_figure(found, values, frame[name], group, None if colour == "none" else field_label(colour)),
+        f"Median and quartiles of the contribution of “{group}” by {field_label(name).lower()}{apart}, in bins of at least 10 of "
+        f"{len(frame) - found.without:,} cases ({found.without:,} with a gap left out){few}. It describes the model.",
+        key="driver-dependence", data=draw.dependence_table(found),
+    )  # fmt: skip
+
+
+def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> Clusters | None:
+    """Clusters by explanation, each described; None where there are too few cases."""
+    st.markdown("#### Sub-phenotypes: cases that are predicted for alike reasons")
+    if len(frame) < FEWEST:
+        missing("Sub-phenotypes", f"too few cases (n = {len(frame):,}); at least {FEWEST} are needed.")
+        return None
+    options = ["best", "2", "3", "4", "5", "6"]
+    now = state.chosen("clusters", options) or "best"
+    picked = st.segmented_control(
+        "Number of clusters", options, default=now, key="driver-clusters", required=True,
+        format_func=lambda k: "by silhouette" if k == "best" else k,
+    )  # fmt: skip
+    state.write(clusters=None if picked == "best" else picked)
+    try:
+        found = _clusters(where, matrix, frame, told.labels, None if picked == "best" else int(picked))
+    except StatisticsError as error:
+        missing("Sub-phenotypes", f"{error.what}. {error.fix}")
+        return None
+    order = [told.labels.index(s.group) for s in _shares(where, matrix, told.labels)]
+    tried = ", ".join(f"{k}: {v:.2f}" for k, v in found.silhouette.items())
+    verdict = "" if found.clear else " Below 0.25: no clear structure, the clusters are slices of a continuum."
+    described = [f for f in DESCRIBED if f in frame]
+    table = draw.cluster_table(found, frame, described)
+    figure(
+        draw.cluster_heat(found, told.labels, order),
+        f"Mean contribution (logits) in {len(found.clusters)} clusters of {len(frame):,} cases by k-means on the contributions, from the "
+        f"highest mean prediction to the lowest. Mean silhouette by number of clusters: {tried}.{verdict}",
+        key="driver-cluster-heat", data=table,
+    )  # fmt: skip
+    st.dataframe(table, hide_index=True)
+    st.caption("Observed: Wilson intervals. Fields: mean ± standard deviation, or the most frequent value with its share of the known ones.")
+    return found
+
+
+def _mistakes(frame: pd.DataFrame, found: Clusters | None, key: str, filters: Filters) -> None:
+    """The worst cases, which open the Case page, and where mistakes gather."""
+    st.markdown("#### What the model gets wrong")
+    probability, label = frame["probability"].to_numpy(float), frame["llnm"].to_numpy(np.int64)
+    cutoff = _cutoff()
+    wrong = (probability >= cutoff) != (label == 1)
+    if "case_id" in frame:
+        _worst(frame, probability, label)
+    columns = [c for c in ("centre", *(f.name for f in FIELD.values() if f.is_token), "tirads") if c in frame and frame[c].nunique() > 1]
+    levels_found = _errors((key, filters), wrong, frame[columns], None if found is None else found.labels, cutoff)
+    if not levels_found:
+        missing("Where mistakes gather", f"no level has {FEW_IN_LEVEL} cases in it and as many outside.")
+        return
+    above = [e for e in levels_found if e.difference.value > 0][:8]
+    sure = sum(e.adjusted < 0.05 for e in levels_found if e.difference.value > 0)
+    figure(
+        draw.error_bars(above),
+        f"{int(wrong.sum()):,} of {len(wrong):,} cases are got wrong at a cut-off of {100 * cutoff:.0f} %. Drawn: of {len(levels_found)} levels of "
+        f"{len(columns) + (found is not None)} fields with at least {FEW_IN_LEVEL} cases, those with the largest excess; 95 % Wilson intervals, which know "
+        f"nothing of how many levels were looked at. After Holm's correction {sure or 'none'} of them "
+        f"{'exceeds' if sure == 1 else 'exceed'} the rest at p < 0.05.",
+        key="driver-errors", data=draw.error_table(levels_found),
+    )  # fmt: skip
+    st.dataframe(draw.error_table(above), hide_index=True)
+
+
+def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray) -> None:
+    rows = worst(probability, label, WORST)
+    there = set(resources.sample_cohort().case_ids)
+    loss, described = log_loss(probability, label), [f for f in DESCRIBED if f in frame]
+    openable = any(frame["case_id"].iloc[i] in there for i in rows)
+    st.caption(
+        f"The {len(rows)} worst cases by log loss, of {len(frame):,}."
+        + ("" if openable else " None can be opened: their pictures are not here (those of the sample cases are).")
+    )
+    told = []
+    for i in rows:
+        row = frame.iloc[i]
+        told.append({
+            "case": str(row["case_id"]), "LLNM": "yes" if label[i] else "no", "predicted": f"{100 * probability[i]:.1f} %",
+            "log loss": round(float(loss[i]), 2), **{field_label(f): draw.value_words(f, row[f]) for f in described},
+        })  # fmt: skip
+    if not openable:
+        st.dataframe(pd.DataFrame(told), hide_index=True)
+        return
+    for one in told:
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            if one["case"] in there:
+                case_link(one["case"])
+            else:
+                st.text(one["case"])
+            st.caption(
+                literal(f"predicted {one['predicted']}, LLNM {one['LLNM']}, log loss {one['log loss']:.2f}; ")
+                + literal(", ".join(f"{k}: {v}" for k, v in one.items() if k not in ("case", "LLNM", "predicted", "log loss")))
+            )
+
+
+def _cutoff() -> float:
+    """The cut-off that was chosen under model quality."""
+    raw = state.read("cutoff")
+    return min(max(int(raw), 1), 99) / 100 if raw.isdigit() else 0.5
+
+
+@st.cache_data(max_entries=32, show_spinner="Adding up contributions …")
+def _shares(where: Where, _matrix: FloatArray, labels: Sequence[str]) -> tuple[Share, ...]:
+    return shares(_matrix, labels)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _swarms(where: Where, _matrix: FloatArray) -> tuple[Swarm, ...]:
+    return swarms(_matrix)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking for interactions …")
+def _strengths(
+    where: Where, column: str, name: str, _values: FloatArray, _frame: pd.DataFrame, fields: tuple[str, ...]
+) -> dict[str, float]:
+    rows = np.random.default_rng(0).permutation(len(_frame))[:COLOUR_CASES]
+    few = _frame.iloc[rows]
+    return {f: interaction_strength(_values[rows], few[name], few[f]) for f in fields}
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _depends(
+    where: Where, column: str, name: str, colour: str, _values: FloatArray, _frame: pd.DataFrame
+) -> Dependence:
+    return dependence(_values, _frame[name], None if colour == "none" else _frame[colour])
+
+
+@st.cache_data(max_entries=32, show_spinner="Looking for sub-phenotypes …")
+def _clusters(where: Where, _matrix: FloatArray, _frame: pd.DataFrame, labels: Sequence[str], count: int | None) -> Clusters:
+    return clusters(_matrix, _frame["probability"].to_numpy(float), _frame["llnm"].to_numpy(np.int64), labels, count=count)
+
+
+@st.cache_data(max_entries=32, show_spinner="Asking where mistakes gather …")
+def _errors(
+    where: Where, _wrong: np.ndarray, _frame: pd.DataFrame, labels: np.ndarray | None, cutoff: float
+) -> tuple[ErrorLevel, ...]:
+    columns = {str(name): _frame[name] for name in _frame}
+    if labels is not None:
+        columns["sub-phenotype"] = pd.Series(labels + 1, name="sub-phenotype").astype(str)
+    return error_levels(_wrong, columns)
