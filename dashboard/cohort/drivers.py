@@ -12,6 +12,7 @@ from dashboard import resources, state
 from dashboard.cohort import explaining
 from dashboard.figures import drivers as draw
 from dashboard.figures.drivers import field_label
+from dashboard.figures.style import percent
 from dashboard.parts import asked, case_link, figure, literal, missing
 from model.cohort.clean import SCORES
 from model.cohort.drivers import (
@@ -33,7 +34,7 @@ from model.cohort.drivers import (
     swarms,
     worst,
 )
-from model.cohort.explained import BASE, Explanations, explanations
+from model.cohort.explained import BASE, SHAP, Explanations, explanations
 from model.cohort.scores import FloatArray
 from model.cohort.selection import Filters
 from model.cohort.store import CohortStore
@@ -41,11 +42,18 @@ from model.errors import StatisticsError
 from model.schema import FIELD, LABELS
 
 WORST = 10
+ENOUGH = 200
+"""Cases below which no colour is proposed: what it tells may be chance."""
 COLOUR_CASES = 20_000
 """Cases on which colours are tried, at most."""
 NOT_A_FIELD = frozenset({"case_id", "report_text", "probability", BASE, *(f.name for f in SCORES), *(f.name for f in LABELS)})
 DESCRIBED = ("capsule_distance_mm", "size_mm", "age_years", "sex", "histology", "calcification", "margin")
 """Fields that describe a sub-phenotype or a case that was got wrong."""
+PAPER = {
+    "location": (("location",), 48.8), "morphology": (("internal", "margin", "echogenicity", "shape"), 29.9),
+    "report": (("report",), 19.7), "demographics": (("sex", "age"), 1.6),
+}  # fmt: skip
+"""Groups of Fig. 6a of Shen et al. 2025, what they hold here, and the published share in %."""
 HONEST = (
     "Shapley values tell what the **model** leans on, not what causes metastasis; where fields go together, the model may lean on "
     "either. Trained on synthetic data: nothing here speaks of patients."
@@ -117,8 +125,7 @@ def _overview(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Expla
         figure(
             draw.share_bars(found),
             f"Share of each group in what moves the predictions: mean |contribution| ÷ the sum over groups, with 95 % bootstrap "
-            f"intervals over {len(frame):,} cases. Published, on real patients and by another grouping (Fig. 6a): location 48.8 %, "
-            "morphology 29.9 %, report 19.7 %, demographics 1.6 %.",
+            f"intervals over {len(frame):,} cases.{_beside_the_paper(found, told)}",
             key="driver-shares", data=draw.share_table(found),
         )  # fmt: skip
     with right:
@@ -129,6 +136,20 @@ def _overview(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Expla
             "field, from its lowest value to its highest (or first to last in its list); grey: not known, or no field.",
             key="driver-swarm", data=draw.swarm_table(swarmed, told.labels),
         )  # fmt: skip
+
+
+def _beside_the_paper(found: Sequence[Share], told: Explanations) -> str:
+    """The shares added up as in Fig. 6a of the paper, where the groups are the paper's."""
+    of = {column.removeprefix(SHAP): label for column, label in zip(told.columns, told.labels, strict=True)}
+    by_label = {s.group: s.share.value for s in found}
+    if not all(name in of for names, _ in PAPER.values() for name in names):
+        return ""
+    sums = {group: sum(by_label[of[name]] for name in names) for group, (names, _) in PAPER.items()}
+    listed = ", ".join(f"{group} {percent(sums[group])} ({published:.1f} %)" for group, (_, published) in PAPER.items())
+    return (
+        f" As the paper groups them (in brackets its shares, of real patients: Fig. 6a): {listed}; the rest, "
+        f"{percent(1 - sum(sums.values()))}, is what the paper's model is not given."
+    )
 
 
 def _place(column: pd.Series, rows: np.ndarray) -> FloatArray:
@@ -159,7 +180,7 @@ def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Exp
         values = matrix[:, told.labels.index(group)]
         strength = _strengths(where, column, name, values, frame, tuple(f for f in usable if f != name))
         colours = ["none", *sorted(strength, key=lambda f: -strength[f])]
-        now = state.chosen("tint", colours) or (colours[1] if len(colours) > 1 and strength[colours[1]] >= 0.02 else "none")
+        now = state.chosen("tint", colours) or (colours[1] if len(colours) > 1 and strength[colours[1]] >= 0.02 and len(frame) >= ENOUGH else "none")
         colour = st.selectbox(
             "Apart by", colours, index=colours.index(now), key=f"driver-tint-{group}-{name}", width=340,
             format_func=lambda f: "nothing" if f == "none" else f"{field_label(f)} (tells {100 * strength[f]:.0f} % of the rest)",
@@ -183,7 +204,7 @@ def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Exp
 
 def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> Clusters | None:
     """Clusters by explanation, each described; None where there are too few cases."""
-    st.markdown("#### Sub-phenotypes: cases that are predicted for alike reasons")
+    st.markdown("#### Sub-phenotypes: cases predicted for like reasons")
     if len(frame) < FEWEST:
         missing("Sub-phenotypes", f"too few cases (n = {len(frame):,}); at least {FEWEST} are needed.")
         return None
@@ -261,11 +282,13 @@ def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray) -> N
         st.dataframe(pd.DataFrame(told), hide_index=True)
         return
     for one in told:
-        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        link, words = st.columns([1, 3], vertical_alignment="center", gap="small")
+        with link:
             if one["case"] in there:
                 case_link(one["case"])
             else:
                 st.text(one["case"])
+        with words:
             st.caption(
                 literal(f"predicted {one['predicted']}, LLNM {one['LLNM']}, log loss {one['log loss']:.2f}; ")
                 + literal(", ".join(f"{k}: {v}" for k, v in one.items() if k not in ("case", "LLNM", "predicted", "log loss")))

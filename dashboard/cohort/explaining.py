@@ -63,14 +63,14 @@ def _computing(key: str, ids: tuple[str, ...]) -> None:
         problem(run.failed)
     if run is None or not run.running:
         done = f" ({len(run.rows)} of {len(ids)} are done)" if run is not None and run.rows else ""
-        if st.button(f"Explain these {len(ids)} cases now{done}", icon=":material/play_arrow:", key="explain-now"):
-            _begin(key, ids)
-            st.rerun(scope="fragment")
+        st.button(
+            f"Explain these {len(ids)} cases now{done}", icon=":material/play_arrow:", key="explain-now", on_click=_begin, args=(key, ids)
+        )
         return
     st.progress(len(run.rows) / len(ids), f"{len(run.rows)} of {len(ids)} cases explained")
-    if st.button("Stop", icon=":material/stop:", key="explain-stop"):
-        run.stopped.set()
-        st.caption("It stops after this case; what is done is kept.")
+    st.button(
+        "Stop", icon=":material/stop:", key="explain-stop", on_click=run.stopped.set, help="After this case; what is done is kept."
+    )
 
 
 def _runs() -> dict[str, _Run]:

@@ -202,9 +202,9 @@ def dependence(values: FloatArray, field: pd.Series, colour: pd.Series | None = 
     """
     numeric = is_number(field)
     x = field.to_numpy(float) if numeric else np.full(len(field), np.nan)
-    place = _bins(field, numeric)
     level = pd.Series(pd.Categorical(["all"] * len(field))) if colour is None else levels(colour)
     level = level.reset_index(drop=True)
+    place = _bins(field, len(level.cat.categories))
     known = place.notna().to_numpy() & level.notna().to_numpy()
     table = pd.DataFrame({"place": place, "level": level.to_numpy(object), "value": values, "x": x})[known]
     found = []
@@ -228,7 +228,7 @@ def interaction_strength(values: FloatArray, field: pd.Series, colour: pd.Series
 
     Within bins of the field: 1 − mean square about the means of bin and level ÷ mean square about the means of the bin.
     """
-    place = _bins(field, is_number(field))
+    place = _bins(field)
     table = pd.DataFrame({"place": place.to_numpy(object), "level": levels(colour).to_numpy(object), "value": values}).dropna()
     if len(table) < FEW_IN_LEVEL:
         return 0.0
@@ -240,9 +240,10 @@ def interaction_strength(values: FloatArray, field: pd.Series, colour: pd.Series
     return max(0.0, 1 - float((within**2).sum() / cells) / float((about**2).sum() / left))
 
 
-def _bins(field: pd.Series, numeric: bool) -> pd.Series:
-    """Bins of about equally many cases of a number; the values of a category."""
-    return levels(field, parts=BINS if numeric else 1).reset_index(drop=True)
+def _bins(field: pd.Series, colours: int = 1) -> pd.Series:
+    """Bins of about equally many cases of a number, twice as many as are needed for each colour; values of a category."""
+    parts = min(max(len(field) // (2 * FEW_IN_BIN * max(colours, 1)), 1), BINS)
+    return levels(field, parts=parts).reset_index(drop=True)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from model.ingest.files import atomic_write_bytes
 from model.ingest.table import Sheet, parse_sheet
 from model.predict import Predictor
 from model.scale.columns import scored_table
+from model.scale.fast import fast
 from model.scale.job import Done, Job
 from model.schema import Case, View
 
@@ -42,24 +43,26 @@ class Scored:
 
 
 def score_cases(
-    predictor: Predictor, cases: Iterable[tuple[Case, Truth]], *, batch: int = 32, explain: bool = False, exact: bool = False
-) -> Scored:
+    predictor: Predictor, cases: Iterable[tuple[Case, Truth]], *, batch: int = 32, explainer: Predictor | None = None,
+    exact: bool = False,
+) -> Scored:  # fmt: skip
     """Score a stream of cases, and explain them; one that fails is refused and the others go on.
 
     Parameters
     ----------
     cases : each with its true masks by view, where they are known.
     batch : cases that go through the networks together; memory grows with it, not with the stream.
-    explain, exact : see `Job`.
+    explainer : of the same checkpoint, with its plain networks; None leaves the cases without explanation.
+    exact : see `Job`.
     """
     found = Scored([], [])
     for block in _blocks(cases, batch):
         try:
-            found.rows.extend(_rows(predictor, block, explain=explain, exact=exact))
+            found.rows.extend(_rows(predictor, block, explainer, exact=exact))
         except Exception:  # one of them: which, and why, is found case by case
             for one in block:
                 try:
-                    found.rows.extend(_rows(predictor, [one], explain=explain, exact=exact))
+                    found.rows.extend(_rows(predictor, [one], explainer, exact=exact))
                 except Exception as error:
                     found.refused.append((one[0].case_id, reason(error)))
     return found
@@ -83,14 +86,16 @@ class Scorer:
 
     def __init__(self, job: Job, predictor: Predictor | None = None) -> None:
         self.job = job
-        self.predictor = predictor or Predictor.load(job.checkpoint, job.device)
+        self.plain = predictor or Predictor.load(job.checkpoint, job.device)
+        self.predictor = fast(self.plain)
 
     def __call__(self, shard: int) -> Done:
         """Score a shard from its given rows."""
         job = self.job
         cases, refused = read_given(job, shard)
         reading = _Reading(cases)
-        scored = score_cases(self.predictor, reading, batch=job.batch, explain=job.explain, exact=job.exact)
+        explainer = self.plain if job.explain else None
+        scored = score_cases(self.predictor, reading, batch=job.batch, explainer=explainer, exact=job.exact)
         refused += reading.refused + scored.refused
         table = scored_table(scored.rows, explain=job.explain)
         buffer = pa.BufferOutputStream()
@@ -163,7 +168,7 @@ def _blocks(cases: Iterable[tuple[Case, Truth]], size: int) -> Iterator[tuple[tu
 
 
 def _rows(
-    predictor: Predictor, block: Iterable[tuple[Case, Truth]], *, explain: bool, exact: bool
+    predictor: Predictor, block: Iterable[tuple[Case, Truth]], explainer: Predictor | None, *, exact: bool
 ) -> list[dict[str, Any]]:
     block = list(block)
     measured = predictor.measure(case for case, _ in block)
@@ -171,7 +176,7 @@ def _rows(
     rows = []
     for case, prediction, (_, truth) in zip(measured, predictions, block, strict=True):
         row = scored_row(case, prediction, truth)
-        rows.append(row | attributed(predictor, case, exact=exact) if explain else row)
+        rows.append(row if explainer is None else row | attributed(explainer, case, exact=exact))
     return rows
 
 
