@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,13 +32,13 @@ app = typer.Typer(
 )
 
 
-class Explain(str, Enum):
+class Explain(StrEnum):
     """How `score` explains."""
 
     none, shap = "none", "shap"
 
 
-class Engine(str, Enum):
+class Engine(StrEnum):
     """What `score` runs on."""
 
     local, ray = "local", "ray"
@@ -205,7 +205,7 @@ def score(
     out: Annotated[Path, typer.Option(help="Table to write (.parquet or .csv), or a folder; an unfinished run is gone on with.")],
     explain: Annotated[Explain, typer.Option(help="Shapley values of every case too, for “What drives it”.")] = Explain.none,
     exact: Annotated[bool, typer.Option("--exact", help="Shapley values from every coalition.")] = False,
-    engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster that sees the same files.")] = Engine.local,
+    engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster.")] = Engine.local,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.", min=1)] = None,
     batch: Annotated[int, typer.Option(help="Cases that go through the networks together.", min=1)] = 32,
     shard: Annotated[int | None, typer.Option(help="Cases of a shard; 256, or 16 with --explain.", min=1)] = None,

@@ -46,7 +46,9 @@ ENOUGH = 200
 """Cases below which no colour is proposed: what it tells may be chance."""
 COLOUR_CASES = 20_000
 """Cases on which colours are tried, at most."""
-NOT_A_FIELD = frozenset({"case_id", "report_text", "probability", BASE, *(f.name for f in SCORES), *(f.name for f in LABELS)})
+NOT_A_FIELD = frozenset(
+    {"case_id", "report_text", "probability", BASE, *(f.name for f in SCORES), *(f.name for f in LABELS)}
+)
 DESCRIBED = ("capsule_distance_mm", "size_mm", "age_years", "sex", "histology", "calcification", "margin")
 """Fields that describe a sub-phenotype or a case that was got wrong."""
 PAPER = {
@@ -83,7 +85,9 @@ def _opened(store: CohortStore, filters: Filters, part: pd.DataFrame) -> None:
         else:
             _mistakes(part, None, f"{store.key}", filters)
         return
-    values = resources.cohort_rows(store.key, filters, (*told.columns, BASE) if BASE in store.columns else told.columns, store)
+    values = resources.cohort_rows(
+        store.key, filters, (*told.columns, BASE) if BASE in store.columns else told.columns, store
+    )
     _shown(part, values, told, store.key, filters)
 
 
@@ -92,7 +96,10 @@ def _shown(part: pd.DataFrame, values: pd.DataFrame, told: Explanations, key: st
     frame, matrix = part[known].reset_index(drop=True), values.loc[known, list(told.columns)].to_numpy(float)
     without = int((~known).sum())
     gaps = f" {without:,} cases without an explanation are left out." if without else ""
-    st.caption(f"{HONEST}\n\n{len(frame):,} explained cases; {literal(told.method)}; baseline: {literal(told.baseline)}; model {literal(told.model)}.{gaps}")
+    st.caption(
+        f"{HONEST}\n\n{len(frame):,} explained cases; {literal(told.method)}; baseline: {literal(told.baseline)}; "
+        f"model {literal(told.model)}.{gaps}"
+    )
     if not len(frame) or not np.abs(matrix).any():
         missing("What drives it", "none of these cases has an explanation.")
         return
@@ -129,11 +136,15 @@ def _overview(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Expla
             key="driver-shares", data=draw.share_table(found),
         )  # fmt: skip
     with right:
-        part = f"{len(drawn):,} cases drawn at random of {len(frame):,}, the same in every row" if len(drawn) < len(frame) else "Every case"
+        part = (
+            f"{len(drawn):,} cases drawn at random of {len(frame):,}, the same in every row"
+            if len(drawn) < len(frame)
+            else "Every case"
+        )
         figure(
             draw.beeswarm(swarmed, told.labels, order, colours, words),
-            f"{part}; a row is as wide as all cases there are dense. Right of 0 raises the predicted risk. Colour: the group's first "
-            "field, from its lowest value to its highest (or first to last in its list); grey: not known, or no field.",
+            f"{part}; a row is as wide as all cases there are dense. Right of 0 raises the predicted risk. Colour: the group's "
+            "first field, from its lowest value to its highest (or first to last in its list); grey: not known, or no field.",
             key="driver-swarm", data=draw.swarm_table(swarmed, told.labels),
         )  # fmt: skip
 
@@ -165,34 +176,52 @@ def _place(column: pd.Series, rows: np.ndarray) -> FloatArray:
 def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> None:
     """A group's contribution over a field, apart by another."""
     st.markdown("#### How it depends on a field")
-    usable = [c for c in frame.columns if c not in NOT_A_FIELD and not str(c).endswith("_normalised") and frame[c].nunique() > 1]
+    usable = [
+        c
+        for c in frame.columns
+        if c not in NOT_A_FIELD and not str(c).endswith("_normalised") and frame[c].nunique() > 1
+    ]
     if not usable:
         missing("Dependence", "the table has no field that varies.")
         return
     with st.container(horizontal=True):
         start = state.chosen("driver", told.labels) or told.labels[0]
-        group = st.selectbox("Contribution of", told.labels, index=told.labels.index(start), key="driver-group", width=300)
+        group = st.selectbox(
+            "Contribution of", told.labels, index=told.labels.index(start), key="driver-group", width=300
+        )
         column = told.columns[told.labels.index(group)]
         own = [f for f in told.fields.get(column, ()) if f in usable]
         over = [*own, *(f for f in usable if f not in own)]
         first = state.chosen("over", over) or over[0]
-        name = st.selectbox("Over", over, index=over.index(first), key=f"driver-over-{group}", format_func=field_label, width=300)
+        name = st.selectbox(
+            "Over", over, index=over.index(first), key=f"driver-over-{group}", format_func=field_label, width=300
+        )
         values = matrix[:, told.labels.index(group)]
         strength = _strengths(where, column, name, values, frame, tuple(f for f in usable if f != name))
         colours = ["none", *sorted(strength, key=lambda f: -strength[f])]
-        now = state.chosen("tint", colours) or (colours[1] if len(colours) > 1 and strength[colours[1]] >= 0.02 and len(frame) >= ENOUGH else "none")
+        now = state.chosen("tint", colours) or (
+            colours[1] if len(colours) > 1 and strength[colours[1]] >= 0.02 and len(frame) >= ENOUGH else "none"
+        )
         colour = st.selectbox(
             "Apart by", colours, index=colours.index(now), key=f"driver-tint-{group}-{name}", width=340,
             format_func=lambda f: "nothing" if f == "none" else f"{field_label(f)} (tells {100 * strength[f]:.0f} % of the rest)",
             help="What the field leaves open of the contribution, and another field tells within its bins: a sign of interaction.",
         )  # fmt: skip
-    state.write(driver=group if group != told.labels[0] else None, over=name if name != over[0] else None, tint=colour if colour != now or state.read("tint") else None)
+    state.write(
+        driver=group if group != told.labels[0] else None,
+        over=name if name != over[0] else None,
+        tint=colour if colour != now or state.read("tint") else None,
+    )
     try:
         found = _depends(where, column, name, colour, values, frame)
     except StatisticsError as error:
         missing("Dependence", f"{error.what}. {error.fix}")
         return
-    few = f"; points: {len(found.rows):,} of these cases, drawn at random" if len(found.rows) < len(frame) - found.without else ""
+    few = (
+        f"; points: {len(found.rows):,} of these cases, drawn at random"
+        if len(found.rows) < len(frame) - found.without
+        else ""
+    )
     apart = "" if colour == "none" else f", apart by {field_label(colour).lower()}"
     figure(
         draw.dependence_figure(found, values, frame[name], group, None if colour == "none" else field_label(colour)),
@@ -227,12 +256,15 @@ def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told:
     table = draw.cluster_table(found, frame, described)
     figure(
         draw.cluster_heat(found, told.labels, order),
-        f"Mean contribution (logits) in {len(found.clusters)} clusters of {len(frame):,} cases by k-means on the contributions, from the "
-        f"highest mean prediction to the lowest. Mean silhouette by number of clusters: {tried}.{verdict}",
+        f"Mean contribution (logits) in {len(found.clusters)} clusters of {len(frame):,} cases by k-means on the contributions, "
+        f"from the highest mean prediction to the lowest. Mean silhouette by number of clusters: {tried}.{verdict}",
         key="driver-cluster-heat", data=table,
     )  # fmt: skip
     st.dataframe(table, hide_index=True)
-    st.caption("Observed: Wilson intervals. Fields: mean ± standard deviation, or the most frequent value with its share of the known ones.")
+    st.caption(
+        "Observed: Wilson intervals. Fields: mean ± standard deviation, or the most frequent value with its share of the known "
+        "ones."
+    )
     return found
 
 
@@ -244,7 +276,11 @@ def _mistakes(frame: pd.DataFrame, found: Clusters | None, key: str, filters: Fi
     wrong = (probability >= cutoff) != (label == 1)
     if "case_id" in frame:
         _worst(frame, probability, label)
-    columns = [c for c in ("centre", *(f.name for f in FIELD.values() if f.is_token), "tirads") if c in frame and frame[c].nunique() > 1]
+    columns = [
+        c
+        for c in ("centre", *(f.name for f in FIELD.values() if f.is_token), "tirads")
+        if c in frame and frame[c].nunique() > 1
+    ]
     levels_found = _errors((key, filters), wrong, frame[columns], None if found is None else found.labels, cutoff)
     if not levels_found:
         missing("Where mistakes gather", f"no level has {FEW_IN_LEVEL} cases in it and as many outside.")
@@ -253,9 +289,10 @@ def _mistakes(frame: pd.DataFrame, found: Clusters | None, key: str, filters: Fi
     sure = sum(e.adjusted < 0.05 for e in levels_found if e.difference.value > 0)
     figure(
         draw.error_bars(above),
-        f"{int(wrong.sum()):,} of {len(wrong):,} cases are got wrong at a cut-off of {100 * cutoff:.0f} %. Drawn: of {len(levels_found)} levels of "
-        f"{len(columns) + (found is not None)} fields with at least {FEW_IN_LEVEL} cases, those with the largest excess; 95 % Wilson intervals, which know "
-        f"nothing of how many levels were looked at. After Holm's correction {sure or 'none'} of them "
+        f"{int(wrong.sum()):,} of {len(wrong):,} cases are got wrong at a cut-off of {100 * cutoff:.0f} %. Drawn: of "
+        f"{len(levels_found)} levels of {len(columns) + (found is not None)} fields with at least {FEW_IN_LEVEL} cases, those with "
+        "the largest excess; 95 % Wilson intervals, which know nothing of how many levels were looked at. "
+        f"After Holm's correction {sure or 'none'} of them "
         f"{'exceeds' if sure == 1 else 'exceed'} the rest at p < 0.05.",
         key="driver-errors", data=draw.error_table(levels_found),
     )  # fmt: skip
@@ -291,7 +328,9 @@ def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray) -> N
         with words:
             st.caption(
                 literal(f"predicted {one['predicted']}, LLNM {one['LLNM']}, log loss {one['log loss']:.2f}; ")
-                + literal(", ".join(f"{k}: {v}" for k, v in one.items() if k not in ("case", "LLNM", "predicted", "log loss")))
+                + literal(
+                    ", ".join(f"{k}: {v}" for k, v in one.items() if k not in ("case", "LLNM", "predicted", "log loss"))
+                )
             )
 
 
@@ -328,8 +367,12 @@ def _depends(
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for sub-phenotypes …")
-def _clusters(where: Where, _matrix: FloatArray, _frame: pd.DataFrame, labels: Sequence[str], count: int | None) -> Clusters:
-    return clusters(_matrix, _frame["probability"].to_numpy(float), _frame["llnm"].to_numpy(np.int64), labels, count=count)
+def _clusters(
+    where: Where, _matrix: FloatArray, _frame: pd.DataFrame, labels: Sequence[str], count: int | None
+) -> Clusters:
+    return clusters(
+        _matrix, _frame["probability"].to_numpy(float), _frame["llnm"].to_numpy(np.int64), labels, count=count
+    )
 
 
 @st.cache_data(max_entries=32, show_spinner="Asking where mistakes gather …")

@@ -40,15 +40,17 @@ def offered(store: CohortStore) -> tuple[pd.DataFrame, Explanations] | None:
     run = _runs().get(store.key)
     if run is not None and len(run.rows) == len(run.ids):
         return _whole(run)
-    st.info("This table has no explanations, so what drives the model cannot be shown. Compute them once, with the scores:")
+    st.info(
+        "This table has no explanations, so what drives the model cannot be shown. Compute them once, with the scores:"
+    )
     st.code(COMMAND, language="bash")
     ids = _with_pictures(store)
     if ids:
         _computing(store.key, ids)
     else:
         st.caption(
-            f"They cannot be computed here: that takes the pictures of every case, and at most {MOST} cases. The command is resumable and "
-            "uses all cores, or a Ray cluster with --engine ray."
+            f"They cannot be computed here: that takes the pictures of every case, and at most {MOST} cases. The command is "
+            "resumable and uses all cores, or a Ray cluster with --engine ray."
         )
     return None
 
@@ -64,12 +66,20 @@ def _computing(key: str, ids: tuple[str, ...]) -> None:
     if run is None or not run.running:
         done = f" ({len(run.rows)} of {len(ids)} are done)" if run is not None and run.rows else ""
         st.button(
-            f"Explain these {len(ids)} cases now{done}", icon=":material/play_arrow:", key="explain-now", on_click=_begin, args=(key, ids)
+            f"Explain these {len(ids)} cases now{done}",
+            icon=":material/play_arrow:",
+            key="explain-now",
+            on_click=_begin,
+            args=(key, ids),
         )
         return
     st.progress(len(run.rows) / len(ids), f"{len(run.rows)} of {len(ids)} cases explained")
     st.button(
-        "Stop", icon=":material/stop:", key="explain-stop", on_click=run.stopped.set, help="After this case; what is done is kept."
+        "Stop",
+        icon=":material/stop:",
+        key="explain-stop",
+        on_click=run.stopped.set,
+        help="After this case; what is done is kept.",
     )
 
 

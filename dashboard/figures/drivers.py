@@ -9,7 +9,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import MUTED, OBSERVED, RAISES, REFERENCE, RISK, SIGNED, SUBGROUPS, folded, percent, styled, words
+from dashboard.figures.style import (
+    MUTED,
+    OBSERVED,
+    RAISES,
+    REFERENCE,
+    RISK,
+    SIGNED,
+    SUBGROUPS,
+    folded,
+    percent,
+    styled,
+    words,
+)
 from model.cohort.discrimination import Rate
 from model.cohort.drivers import Clusters, Dependence, ErrorLevel, Share, Swarm
 from model.cohort.scores import FloatArray
@@ -62,7 +74,11 @@ def share_bars(found: Sequence[Share]) -> go.Figure:
 
 
 def beeswarm(
-    found: Sequence[Swarm], labels: Sequence[str], order: Sequence[int], colours: Sequence[FloatArray], told: Sequence[Sequence[str]]
+    found: Sequence[Swarm],
+    labels: Sequence[str],
+    order: Sequence[int],
+    colours: Sequence[FloatArray],
+    told: Sequence[Sequence[str]],
 ) -> go.Figure:
     """One row a group, one mark a drawn case.
 
@@ -99,8 +115,8 @@ def beeswarm(
     figure.add_vline(x=0, line={"color": REFERENCE, "width": 1})
     figure.update_xaxes(title=LOGITS, fixedrange=True)
     figure.update_yaxes(
-        tickvals=list(range(len(order))), ticktext=[folded(labels[g], 16) for g in order], range=[len(order) - 0.4, -0.6], showgrid=False,
-        fixedrange=True, tickfont={"size": 11},
+        tickvals=list(range(len(order))), ticktext=[folded(labels[g], 16) for g in order],
+        range=[len(order) - 0.4, -0.6], showgrid=False, fixedrange=True, tickfont={"size": 11},
     )  # fmt: skip
     return figure
 
@@ -115,7 +131,9 @@ def swarm_table(found: Sequence[Swarm], labels: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def dependence_figure(found: Dependence, values: FloatArray, field: pd.Series, group: str, colour: str | None) -> go.Figure:
+def dependence_figure(
+    found: Dependence, values: FloatArray, field: pd.Series, group: str, colour: str | None
+) -> go.Figure:
     """Medians and quartiles of the bins of each level of the colour, over some cases.
 
     Parameters
@@ -141,7 +159,8 @@ def dependence_figure(found: Dependence, values: FloatArray, field: pd.Series, g
         side = 0.0 if found.numeric else 0.12 * (i - (len(names) - 1) / 2)
         figure.add_scatter(
             x=[b.x + side if found.numeric else ticks.index(b.name) + side for b in bins], y=[b.median for b in bins],
-            mode="lines+markers" if found.numeric else "markers", name=name, marker={"color": ink, "size": 9}, line={"color": ink, "width": 2},
+            mode="lines+markers" if found.numeric else "markers", name=name,
+            marker={"color": ink, "size": 9}, line={"color": ink, "width": 2},
             error_y={"type": "data", "symmetric": False, "array": [b.high - b.median for b in bins],
                      "arrayminus": [b.median - b.low for b in bins], "thickness": 1.6, "width": 4, "color": ink},
             customdata=[[b.name, b.cases, b.low, b.high] for b in bins],
@@ -208,7 +227,10 @@ def error_bars(found: Sequence[ErrorLevel]) -> go.Figure:
     """Share got wrong in each level, and among the rest, with Wilson intervals."""
     names = [_level(e) for e in found]
     figure = go.Figure()
-    for kind, name, colour, symbol in (("rest", "all other cases", REFERENCE, "circle-open"), ("here", "these cases", RAISES, "circle")):
+    for kind, name, colour, symbol in (
+        ("rest", "all other cases", REFERENCE, "circle-open"),
+        ("here", "these cases", RAISES, "circle"),
+    ):
         rates: list[Rate] = [getattr(e, kind) for e in found]
         figure.add_scatter(
             x=[r.value for r in rates], y=names, mode="markers", name=name, marker={"color": colour, "size": 10, "symbol": symbol},
@@ -229,8 +251,10 @@ def error_table(found: Sequence[ErrorLevel]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "which cases": f"{field_label(e.field)}: {e.level}", "wrong": rate_words(e.here), "wrong, the rest": rate_words(e.rest),
-                "difference (95 %), points": f"{100 * e.difference.value:+.1f} ({100 * e.difference.low:+.1f} to {100 * e.difference.high:+.1f})",
+                "which cases": f"{field_label(e.field)}: {e.level}", "wrong": rate_words(e.here),
+                "wrong, the rest": rate_words(e.rest),
+                "difference (95 %), points": f"{100 * e.difference.value:+.1f} ({100 * e.difference.low:+.1f} to "
+                                             f"{100 * e.difference.high:+.1f})",
                 "p": _p(e.p), "p, Holm": _p(e.adjusted),
             }
             for e in found
@@ -242,7 +266,9 @@ def rate_words(rate: Rate) -> str:
     """A share with its interval and counts."""
     if not rate.denominator:
         return "no case"
-    return f"{percent(rate.value)} ({percent(rate.low)}–{percent(rate.high)}; {rate.numerator:,} of {rate.denominator:,})"
+    return (
+        f"{percent(rate.value)} ({percent(rate.low)}–{percent(rate.high)}; {rate.numerator:,} of {rate.denominator:,})"
+    )
 
 
 def summary_of(row: Mapping[str, object], fields: Sequence[str]) -> str:

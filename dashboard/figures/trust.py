@@ -180,3 +180,7 @@ def rank_dots(trust: Trust) -> go.Figure:
 
 def _line(i: int) -> dict[str, Any]:
     return {"color": SUBGROUPS[i % len(SUBGROUPS)], "dash": DASHES[i % len(DASHES)], "width": 2}
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 0.095 else f"{value:.1g}"

@@ -58,7 +58,8 @@ def main() -> None:
     if not counts.cases:
         st.info("No case passes these filters. Widen one of them.", icon=":material/filter_alt_off:")
         st.stop()
-    part = resources.cohort_rows(store.key, filters, tuple(c for c in store.columns if c not in UNUSED and not c.startswith(SHAP)), store)
+    columns = tuple(c for c in store.columns if c not in UNUSED and not c.startswith(SHAP))
+    part = resources.cohort_rows(store.key, filters, columns, store)
     for counted in (distance, position):
         counted.section(part, counts)
     atlas.section(part)

@@ -136,7 +136,8 @@ def levels(column: pd.Series, *, parts: int = 3) -> pd.Series:
             edges = np.unique(known)
             return pd.Series(pd.Categorical(column.map(nice), [nice(v) for v in edges]), column.index)
         names = [f"{nice(low)} to {nice(high)}" for low, high in pairwise(edges)]
-        return pd.cut(column, edges, labels=names if len(set(names)) == len(names) else None, include_lowest=True)
+        told = names if len(set(names)) == len(names) else None
+        return pd.Series(pd.cut(column, list(map(float, edges)), labels=told, include_lowest=True), column.index)
     words = column.astype(object)
     if pd.api.types.infer_dtype(words, skipna=True) == "boolean":
         return pd.Series(pd.Categorical(words.map({True: "yes", False: "no"}), ["no", "yes"]), column.index)
@@ -208,14 +209,17 @@ def dependence(values: FloatArray, field: pd.Series, colour: pd.Series | None = 
     known = place.notna().to_numpy() & level.notna().to_numpy()
     table = pd.DataFrame({"place": place, "level": level.to_numpy(object), "value": values, "x": x})[known]
     found = []
+    steps = [str(c) for c in place.cat.categories]
     for name in level.cat.categories:
         for at, here in table[table["level"] == name].groupby("place", observed=True):
             if len(here) >= FEW_IN_BIN:
                 low, middle, high = np.percentile(here["value"], [25, 50, 75])
-                centre = float(here["x"].median()) if numeric else float(place.cat.categories.get_loc(at))
+                centre = float(here["x"].median()) if numeric else float(steps.index(str(at)))
                 found.append(Bin(str(name), str(at), centre, len(here), float(middle), float(low), float(high)))
     if not found:
-        raise StatisticsError(f"fewer than {FEW_IN_BIN} cases in every bin", where="dependence", fix="Widen the filters.")
+        raise StatisticsError(
+            f"fewer than {FEW_IN_BIN} cases in every bin", where="dependence", fix="Widen the filters."
+        )
     there = np.flatnonzero(known)
     rows = np.sort(there[np.random.default_rng(0).permutation(len(there))[:most]])
     told = tuple("" if colour is None else str(level.iloc[i]) for i in rows)
@@ -229,7 +233,9 @@ def interaction_strength(values: FloatArray, field: pd.Series, colour: pd.Series
     Within bins of the field: 1 − mean square about the means of bin and level ÷ mean square about the means of the bin.
     """
     place = _bins(field)
-    table = pd.DataFrame({"place": place.to_numpy(object), "level": levels(colour).to_numpy(object), "value": values}).dropna()
+    table = pd.DataFrame(
+        {"place": place.to_numpy(object), "level": levels(colour).to_numpy(object), "value": values}
+    ).dropna()
     if len(table) < FEW_IN_LEVEL:
         return 0.0
     about = table["value"] - table.groupby("place")["value"].transform("mean")
@@ -288,7 +294,13 @@ class Clusters:
 
 
 def clusters(
-    values: FloatArray, probability: FloatArray, label: IntArray, groups: Sequence[str], *, count: int | None = None, seed: int = 0
+    values: FloatArray,
+    probability: FloatArray,
+    label: IntArray,
+    groups: Sequence[str],
+    *,
+    count: int | None = None,
+    seed: int = 0,
 ) -> Clusters:
     """k-means on the contributions, which share a unit and are not scaled.
 
@@ -307,7 +319,9 @@ def clusters(
 
     n = len(values)
     if n < FEWEST or len(np.unique(values[:1000].round(6), axis=0)) <= MOST_CLUSTERS:
-        raise StatisticsError(f"too few different cases (n = {n:,})", where="sub-phenotypes", fix=f"Give at least {FEWEST}.")
+        raise StatisticsError(
+            f"too few different cases (n = {n:,})", where="sub-phenotypes", fix=f"Give at least {FEWEST}."
+        )
     order = np.random.default_rng(seed).permutation(n)
     fitted, judged = values[order[:FITTED]], order[:JUDGED]
     models = {k: KMeans(k, n_init=4, random_state=seed).fit(fitted) for k in range(2, MOST_CLUSTERS + 1)}

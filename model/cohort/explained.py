@@ -31,6 +31,9 @@ def read_description(file: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
+NOT_TOLD = "not told"
+
+
 @dataclass(frozen=True)
 class Explanations:
     """How the cases of a table were explained.
@@ -71,8 +74,10 @@ def explanations(columns: tuple[str, ...], described: Mapping[str, Any]) -> Expl
         labels.append(_word(group.get("label"), name))
         listed = group.get("fields")
         fields[column] = tuple(str(f) for f in listed if f in columns) if isinstance(listed, list) else ()
-    words = [_word(source.get(key), "not told") for source, key in ((described, "model"), (told, "method"), (told, "baseline"))]
-    return Explanations(*words, there, tuple(labels), fields)
+    return Explanations(
+        model=_word(described.get("model"), NOT_TOLD), method=_word(told.get("method"), NOT_TOLD),
+        baseline=_word(told.get("baseline"), NOT_TOLD), columns=there, labels=tuple(labels), fields=fields,
+    )  # fmt: skip
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -14,7 +14,12 @@ from model.schema import FIELDS, GROUPS, LABELS, Field
 
 OPTIONAL = tuple(f.name for f in FIELDS if f.role in ("input", "measured", "comparator"))
 """Columns that are left out of a table in which no case has a value of them."""
-_KINDS: Mapping[str, pa.DataType] = {"number": pa.float64(), "flag": pa.bool_(), "category": pa.string(), "text": pa.string()}
+_KINDS: Mapping[str, pa.DataType] = {
+    "number": pa.float64(),
+    "flag": pa.bool_(),
+    "category": pa.string(),
+    "text": pa.string(),
+}
 
 
 def scored_schema(*, explain: bool) -> pa.Schema:

@@ -24,13 +24,13 @@ def fast(predictor: Predictor) -> Predictor:
 
     It has no gradients and no layers that can be hooked: explain with the plain one.
     """
-    if predictor.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if predictor.device.type != "cpu" or not torch._C._has_mkldnn:
         return predictor
     checkpoint = predictor.checkpoint
-    quick = replace(
-        checkpoint, net=packed(copy.deepcopy(checkpoint.net)), segmentation=packed(copy.deepcopy(checkpoint.segmentation))
-    )
-    return Predictor(quick, device="cpu")
+    net, segmentation = copy.deepcopy(checkpoint.net), copy.deepcopy(checkpoint.segmentation)
+    packed(net)
+    packed(segmentation)
+    return Predictor(replace(checkpoint, net=net, segmentation=segmentation), device="cpu")
 
 
 def packed(module: nn.Module) -> nn.Module:
@@ -74,12 +74,21 @@ class _Conv(nn.Module):
         super().__init__()
         self.shape = [list(map(int, getattr(layer, n))) for n in ("padding", "stride", "dilation")]
         self.groups, self.activation = layer.groups, "none"
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(layer.weight.detach(), *self.shape, layer.groups, None)
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(
+            layer.weight.detach(), *self.shape, layer.groups, None
+        )
         self.bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self.weight, self.bias, *self.shape, self.groups, self.activation, [], "none" if self.activation == "gelu" else ""
+            x,
+            self.weight,
+            self.bias,
+            *self.shape,
+            self.groups,
+            self.activation,
+            [],
+            "none" if self.activation == "gelu" else "",
         )
         return result
 

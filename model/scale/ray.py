@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -55,18 +55,23 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         import ray.data
     except ImportError:
         raise CaseError(
-            "Ray is not installed", where="--engine ray", fix="Run pip install 'llnm-explorer[ray]', or use --engine local."
+            "Ray is not installed",
+            where="--engine ray",
+            fix="Run pip install 'llnm-explorer[ray]', or use --engine local.",
         ) from None
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     ours = not ray.is_initialized()
     if ours:
-        here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or cores(), "include_dashboard": False}
+        here: dict[str, Any] = (
+            {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or cores(), "include_dashboard": False}
+        )
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **here)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        count = min(workers or int(ray.cluster_resources().get("CPU", 1)), len(shards))
+        resources: Callable[[], dict[str, float]] = ray.cluster_resources
+        count = min(workers or int(resources().get("CPU", 1)), len(shards))
         listed = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         scored = listed.map_batches(
             _Worker, fn_constructor_args=(job,), batch_size=1, batch_format="numpy", num_cpus=1,
@@ -76,7 +81,9 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
             yield Done(int(row["shard"]), int(row["cases"]), int(row["refused"]))
     except ray.exceptions.RayError as error:
         first = str(error).strip().splitlines()[-1][:300]
-        raise CaseError(f"the pipeline failed: {first}", where="--engine ray", fix="Run the same command again.") from error
+        raise CaseError(
+            f"the pipeline failed: {first}", where="--engine ray", fix="Run the same command again."
+        ) from error
     finally:
         if ours:
             ray.shutdown()

@@ -28,7 +28,7 @@ from model.cohort.explained import METADATA, read_description
 from model.errors import CaseError
 from model.ingest.cases import read_card
 from model.ingest.files import atomic_write_text
-from model.ingest.table import PATH_COLUMNS, TABLE_NAME, Sheet, iter_sheets
+from model.ingest.table import PATH_COLUMNS, TABLE_NAME, iter_sheets
 from model.scale import local
 from model.scale.columns import OPTIONAL
 from model.scale.job import EXPLAINED_SHARD, FORMAT, SHARD, Done, Job
@@ -93,8 +93,8 @@ def score(
     parts = out.with_name(f".{out.name}.parts")
     identity = _identity(checkpoint)
     job = Job(
-        cohort=name, provenance="synthetic" if card.get("provenance") == "synthetic" else "user", root=table.parent.resolve(), parts=parts.resolve(), checkpoint=checkpoint.resolve(),
-        device=device, explain=explain, exact=exact, batch=batch,
+        cohort=name, provenance="synthetic" if card.get("provenance") == "synthetic" else "user", root=table.parent.resolve(),
+        parts=parts.resolve(), checkpoint=checkpoint.resolve(), device=device, explain=explain, exact=exact, batch=batch,
     )  # fmt: skip
     found = _looked_through(table, rows)
     settings = {"format": FORMAT, "model": identity, "explain": explain, "exact": exact, "batch": batch, "rows": rows}
@@ -151,7 +151,9 @@ def _looked_through(table: Path, rows: int) -> _Manifest:
         digest.update(repr(sheet).encode())
         for number, row in zip(sheet.numbers, sheet.rows, strict=True):
             if at < len(row) and row[at].strip():
-                hashes.append(int.from_bytes(hashlib.blake2b(row[at].strip().encode(), digest_size=8).digest(), "little"))
+                hashes.append(
+                    int.from_bytes(hashlib.blake2b(row[at].strip().encode(), digest_size=8).digest(), "little")
+                )
                 numbers.append(number)
             for i in files:
                 if i < len(row) and row[i].strip():

@@ -112,7 +112,9 @@ def write_given(job: Job, shard: int, sheet: Sheet) -> None:
     most = max(map(len, cells))
     names = [f"{i} {name}" for i, name in enumerate((*sheet.header, *("",) * (most - width)))]
     columns = {name: [row[i] if i < len(row) else "" for row in cells] for i, name in enumerate(names)}
-    table = pa.table({NUMBER: pa.array(sheet.numbers, pa.int64()), **{n: pa.array(c, pa.string()) for n, c in columns.items()}})
+    table = pa.table(
+        {NUMBER: pa.array(sheet.numbers, pa.int64()), **{n: pa.array(c, pa.string()) for n, c in columns.items()}}
+    )
     buffer = pa.BufferOutputStream()
     metadata = {SEPARATOR: sheet.separator, b"columns": str(width)}
     pq.write_table(table.replace_schema_metadata(metadata), buffer)

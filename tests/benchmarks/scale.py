@@ -107,7 +107,9 @@ def _pictures(cases: list[Any]) -> Any:
 
     from model.segment import network_input
 
-    return torch.from_numpy(np.stack([network_input(v.pixels) for case in cases for v in case.images.values()]))[:, None]
+    return torch.from_numpy(np.stack([network_input(v.pixels) for case in cases for v in case.images.values()]))[
+        :, None
+    ]
 
 
 def operations() -> float:
@@ -155,7 +157,10 @@ def repeated(folder: Path, cases: int) -> Path:
                 os.link(file, folder / name / file.name)
             except OSError:
                 (folder / name / file.name).write_bytes(file.read_bytes())
-    with (SAMPLES / "cases.csv").open(newline="", encoding="utf-8") as source, (folder / "cases.csv").open("w", newline="", encoding="utf-8") as to:
+    with (
+        (SAMPLES / "cases.csv").open(newline="", encoding="utf-8") as source,
+        (folder / "cases.csv").open("w", newline="", encoding="utf-8") as to,
+    ):
         header, *rows = csv.reader(source)
         at, writer = header.index("case_id"), csv.writer(to)
         writer.writerow(header)
@@ -182,7 +187,13 @@ def file_rows(cases: int, workers: int) -> Iterator[Row]:
         loop = 1 / statistics.median(times)
         done: list[tuple[float, int]] = []
         begin = time.perf_counter()
-        _score(folder, Path(place) / "out.parquet", workers, progress=lambda n, _: done.append((time.perf_counter(), n)), shard=64)
+        _score(
+            folder,
+            Path(place) / "out.parquet",
+            workers,
+            progress=lambda n, _: done.append((time.perf_counter(), n)),
+            shard=64,
+        )
         whole = cases / (time.perf_counter() - begin)
         started, ended = next(d for d in done if d[1] > 0), done[-1]
         steady = (ended[1] - started[1]) / (ended[0] - started[0])
@@ -205,7 +216,8 @@ def memory_rows(sizes: tuple[int, ...]) -> Iterator[Row]:
 
 def _alone(function: str, cases: int) -> Row:
     """A row measured in a process of its own, since memory once taken is not told from memory in use."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import scale, json; print(json.dumps(scale.{function}({cases})))"
+    here = str(Path(__file__).parent)
+    code = f"import json, sys; sys.path.insert(0, {here!r}); import scale; print(json.dumps(scale.{function}({cases})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found: Row = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -258,7 +270,11 @@ def ray_rows(cases: int, workers: int) -> Iterator[Row]:
             _score(folder, Path(place) / f"{engine}.parquet", workers, engine=engine)
             taken[engine] = time.perf_counter() - begin
     yield row(f"local engine, {cases:,} cases from files", cases / taken["local"], ratio=1.0)
-    yield row(f"Ray engine, {cases:,} cases from files; ratio of the times", cases / taken["ray"], ratio=taken["ray"] / taken["local"])
+    yield row(
+        f"Ray engine, {cases:,} cases from files; ratio of the times",
+        cases / taken["ray"],
+        ratio=taken["ray"] / taken["local"],
+    )
 
 
 def import_rows() -> Iterator[Row]:
@@ -292,7 +308,10 @@ def main() -> None:
         for one in parts[part](options):
             found.append(one)
             if not options.json:
-                told = [f"{one[k]:.3g}" if one[k] is not None else "–" for k in ("per_second", "ratio", "fraction_of_peak", "peak_mb")]
+                told = [
+                    f"{one[k]:.3g}" if one[k] is not None else "–"
+                    for k in ("per_second", "ratio", "fraction_of_peak", "peak_mb")
+                ]
                 print(f"{one['what']:<66}" + "".join(f"{t:>10}" for t in told), flush=True)
     if options.json:
         print(json.dumps(found))

@@ -43,7 +43,9 @@ def uploaded(table: pd.DataFrame, metadata: dict | None = None, **address: str) 
     made = pa.Table.from_pandas(table, preserve_index=False)
     pq.write_table(made.replace_schema_metadata({METADATA: json.dumps(metadata or {})}), buffer)
     app = opened("cohort", cohort="own", drivers="1", **address)
-    return app.file_uploader(key="cohort-file").upload("mine.parquet", buffer.getvalue(), "application/octet-stream").run()
+    return (
+        app.file_uploader(key="cohort-file").upload("mine.parquet", buffer.getvalue(), "application/octet-stream").run()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,9 @@ def test_filters_and_choices_in_the_address_are_followed() -> None:
     assert app.query_params["driver"] in ("Sex", ["Sex"])
 
 
-@pytest.mark.parametrize("address", [{"driver": "<b>"}, {"over": "1; DROP"}, {"tint": "x"}, {"clusters": "99"}, {"cutoff": "-3"}])
+@pytest.mark.parametrize(
+    "address", [{"driver": "<b>"}, {"over": "1; DROP"}, {"tint": "x"}, {"clusters": "99"}, {"cutoff": "-3"}]
+)
 def test_nonsense_in_the_address_is_passed_over(address: dict[str, str]) -> None:
     app = opened("cohort", cohort="samples", drivers="1", **address)
     assert not app.exception
@@ -111,7 +115,9 @@ def test_without_explanations_the_command_is_told_and_mistakes_are_shown() -> No
     assert "worst cases by log loss" in words(app)
 
 
-def test_a_small_cohort_with_pictures_is_explained_here_stopped_and_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_cohort_with_pictures_is_explained_here_stopped_and_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     table = pd.read_parquet(SAMPLES)
     seen: list[str] = []
 

@@ -42,7 +42,9 @@ def test_shares_of_a_planted_model(n: int) -> None:
 
 
 def test_share_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    inside = [s.low < 0.75 < s.high for s in (shares(planted(150, seed), GROUPS, seed=seed)[0].share for seed in range(120))]
+    inside = [
+        s.low < 0.75 < s.high for s in (shares(planted(150, seed), GROUPS, seed=seed)[0].share for seed in range(120))
+    ]
     assert 0.88 <= np.mean(inside) <= 0.99
 
 
@@ -186,7 +188,12 @@ def test_a_store_keeps_contributions_and_what_the_table_says_of_itself(tmp_path)
     assert (found.model, found.method) == ("m@1", "Shapley")
     assert explanations(("case_id",), store.described) is None
     # What a stranger's file says of itself may be anything.
-    for odd in ({}, {"explanation": 3}, {"model": [1], "explanation": {"groups": [1]}}, {"explanation": {"groups": {"margin": "x"}}}):
+    for odd in (
+        {},
+        {"explanation": 3},
+        {"model": [1], "explanation": {"groups": [1]}},
+        {"explanation": {"groups": {"margin": "x"}}},
+    ):
         odd_one = explanations(store.columns, odd)
         assert odd_one is not None
         assert odd_one.labels == ("margin",)

@@ -34,8 +34,8 @@ def test_the_plain_predictor_keeps_its_layers(predictor: Predictor) -> None:
 def test_batch_norm_and_activations_are_joined_on() -> None:
     torch.manual_seed(0)
     block = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(8), nn.GELU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8),
-        nn.ReLU(), nn.Flatten(), nn.Linear(32, 4), nn.GELU(), nn.Dropout(0.5), nn.Linear(4, 1),
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(8), nn.GELU(), nn.Conv2d(8, 8, 3),
+        nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4), nn.GELU(), nn.Dropout(0.5), nn.Linear(4, 1),
     )  # fmt: skip
     for layer in block:
         if isinstance(layer, nn.BatchNorm2d):
@@ -47,4 +47,13 @@ def test_batch_norm_and_activations_are_joined_on() -> None:
     made = packed(block)
     assert (made(x) - expected).abs().max() < 1e-5
     # Pooling lies between the first convolution and its batch norm, which therefore stays.
-    assert [type(m).__name__ for m in made] == ["_Conv", "MaxPool2d", "BatchNorm2d", "GELU", "_Conv", "Flatten", "_Linear", "_Linear"]
+    assert [type(m).__name__ for m in made] == [
+        "_Conv",
+        "MaxPool2d",
+        "BatchNorm2d",
+        "GELU",
+        "_Conv",
+        "Flatten",
+        "_Linear",
+        "_Linear",
+    ]

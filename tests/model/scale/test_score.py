@@ -70,7 +70,9 @@ def test_figures_are_those_of_scoring_in_memory(folder: Path, predictor, scored:
          expected[kept].astype(object).where(expected[kept].notna(), None), 1e-5)  # fmt: skip
 
 
-def test_explanations_sum_to_the_logit_and_say_what_they_are(table: Path, checkpoint: Path, scored: pd.DataFrame) -> None:
+def test_explanations_sum_to_the_logit_and_say_what_they_are(
+    table: Path, checkpoint: Path, scored: pd.DataFrame
+) -> None:
     columns = [SHAP + g.name for g in GROUPS]
     np.testing.assert_allclose(scored[columns].sum(axis=1) + scored[BASE], scored["logit"], atol=1e-4)
     told = read_description(table)
@@ -80,7 +82,9 @@ def test_explanations_sum_to_the_logit_and_say_what_they_are(table: Path, checkp
     assert not list(table.parent.glob(".*"))  # no part is left
 
 
-def test_a_finished_run_is_not_computed_again(folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_not_computed_again(
+    folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "t.parquet"
     score(folder, out, checkpoint=checkpoint, workers=1)
     before = out.stat().st_mtime_ns
@@ -89,7 +93,9 @@ def test_a_finished_run_is_not_computed_again(folder: Path, checkpoint: Path, tm
     assert out.stat().st_mtime_ns == before
 
 
-def test_goes_on_after_kill_9_with_what_is_missing(folder: Path, checkpoint: Path, scored: pd.DataFrame, tmp_path: Path) -> None:
+def test_goes_on_after_kill_9_with_what_is_missing(
+    folder: Path, checkpoint: Path, scored: pd.DataFrame, tmp_path: Path
+) -> None:
     out = tmp_path / "scored.parquet"
     command = [
         sys.executable, "-c", "from model.cli import app; app()", "score", str(folder), "--out", str(out),
@@ -100,7 +106,9 @@ def test_goes_on_after_kill_9_with_what_is_missing(folder: Path, checkpoint: Pat
     until = time.monotonic() + 60
     while len(list(done.glob("[0-9]*.parquet"))) < 2 and time.monotonic() < until:
         time.sleep(0.01)
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(running.pid)], capture_output=True, text=True).stdout.split()
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(running.pid)], capture_output=True, text=True
+    ).stdout.split()
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not out.exists()
@@ -138,7 +146,9 @@ def spoilt(folder: Path, to: Path) -> Path:
     return to
 
 
-def test_bad_cases_go_to_a_side_table_and_the_rest_goes_on(folder: Path, checkpoint: Path, scored: pd.DataFrame, tmp_path: Path) -> None:
+def test_bad_cases_go_to_a_side_table_and_the_rest_goes_on(
+    folder: Path, checkpoint: Path, scored: pd.DataFrame, tmp_path: Path
+) -> None:
     bad = spoilt(folder, tmp_path / "bad")
     out = tmp_path / "out"
     done = score(bad, out, checkpoint=checkpoint, workers=1, shard=5)
