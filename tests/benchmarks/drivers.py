@@ -1,6 +1,6 @@
 """How quickly an explained cohort opens: `python tests/benchmarks/drivers.py [--json] [--cases N]`.
 
-The Cohort page itself with “What drives it” open, run as Streamlit runs it but for the browser, on a table of N explained cases: the
+The Cohort page itself with “What drives it” open, run as Streamlit runs it but for the browser, on N explained cases: the
 shipped cohort over and over, under new names and with a little noise in its contributions and probabilities. Nothing is kept from
 before: the table is validated, counted, read, and every figure of the section is computed and drawn.
 
