@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.errors import CaseError
 from model.features.extract import ViewFeatures, extract_view
 from model.nets.config import NetConfig
 from model.nets.llnm_net import NetworkInputs
 from model.nets.tokenizer import ReportTokenizer
-from model.schema import CATEGORY_TOKENS, GROUPS, MAPS, NUMERIC_TOKENS, VIEWS, Case, Value, View, category_values
+from model.schema import DEFAULT, MAPS, VIEWS, Case, Field, Schema, Value, View, category_values
 from model.segment import Segmentation
 
 
@@ -24,7 +25,7 @@ class MeasuredCase:
     Parameters
     ----------
     case : as given.
-    segmentations : masks by view.
+    segmentations : masks by view; none where the model reads no pictures.
     features : measurements and maps by view; a view whose nodule or gland was not found is absent.
     fields : the fields the model reads: typed ones, and measured ones where nobody typed them.
     """
@@ -40,7 +41,7 @@ def measure(case: Case, segmentations: Mapping[View, Segmentation], *, map_size:
     features = {
         view: extract_view(replace(image, nodule_mask=found.nodule, gland_mask=found.gland), map_size=map_size)
         for view, image in case.images.items()
-        if (found := segmentations[view]).found
+        if (found := segmentations.get(view)) is not None and found.found
     }
     return MeasuredCase(case, segmentations, features, {**measured_fields(features), **case.fields})
 
@@ -62,61 +63,101 @@ def measured_fields(features: Mapping[View, ViewFeatures]) -> dict[str, Value]:
     return result
 
 
-def encode_fields(fields: Mapping[str, Value]) -> tuple[list[float], list[bool], list[int]]:
-    """Numeric tokens (scaled), whether each is present, and category tokens (0 where missing)."""
-    numeric = [(float(fields[f.name]) - f.mean) / f.spread if f.name in fields else 0.0 for f in NUMERIC_TOKENS]
-    present = [f.name in fields for f in NUMERIC_TOKENS]
+def encode_fields(
+    fields: Mapping[str, Value], schema: Schema = DEFAULT
+) -> tuple[list[float], list[bool], list[int]]:
+    """Numeric tokens (scaled), whether each is present, and category tokens (0 where missing).
+
+    Raises
+    ------
+    CaseError
+        If a value is none that the schema knows: the case was read by another one.
+    """
+    numeric = [_scaled(f, fields[f.name]) if f.name in fields else 0.0 for f in schema.numbers]
+    present = [f.name in fields for f in schema.numbers]
     categories = []
-    for f in CATEGORY_TOKENS:
+    for f in schema.categories:
         value = fields.get(f.name)
         word = ("yes" if value else "no") if f.kind == "flag" else value
-        categories.append(0 if value is None else 1 + category_values(f).index(str(word)))
+        categories.append(0 if value is None else 1 + _place(f, str(word)))
     return numeric, present, categories
 
 
-def encode(cases: Sequence[MeasuredCase], tokenizer: ReportTokenizer, config: NetConfig) -> NetworkInputs:
-    """One batch of network inputs.
+def _scaled(field: Field, value: Value) -> float:
+    if isinstance(value, str):
+        raise _another(field, value)
+    return (float(value) - field.mean) / field.spread
+
+
+def _place(field: Field, word: str) -> int:
+    values = category_values(field)
+    if word not in values:
+        raise _another(field, word)
+    return values.index(word)
+
+
+def _another(field: Field, value: str) -> CaseError:
+    return CaseError(
+        f"{value!r} where the model knows {field.allowed()}", where=field.name,
+        fix="Name a checkpoint that was trained on cases with these fields.",
+    )  # fmt: skip
+
+
+def encode(
+    cases: Sequence[MeasuredCase], tokenizer: ReportTokenizer | None, config: NetConfig, schema: Schema = DEFAULT
+) -> NetworkInputs:
+    """One batch of network inputs; what the network does not read is left out.
 
     Parameters
     ----------
     cases : B measured cases.
+    tokenizer : None for a network that reads no report.
+    schema : of the network.
+
+    Raises
+    ------
+    CaseError
+        If a value is none that the schema knows.
     """
-    size = config.map_size
+    size = config.map_size if config.images else 0
     maps = np.zeros((len(cases), len(VIEWS), len(MAPS), size, size), np.float32)
     view_present = np.zeros((len(cases), len(VIEWS)), bool)
     for i, case in enumerate(cases):
         for v, view in enumerate(VIEWS):
-            if view in case.features:
+            if config.images and view in case.features:
                 maps[i, v] = case.features[view].maps
                 view_present[i, v] = True
-    rows = [encode_fields(case.fields) for case in cases]
-    reports = [tokenizer.encode(case.case.report_text) for case in cases]
+    rows = [encode_fields(case.fields, schema) for case in cases]
+    words = np.zeros((2, len(cases), config.text_tokens), np.int64)
+    if tokenizer is not None and config.text_tokens:
+        reports = [tokenizer.encode(case.case.report_text) for case in cases]
+        words = np.array([[r.ids for r in reports], [r.present for r in reports]])
     present = torch.from_numpy(view_present)
     return NetworkInputs(
         maps=torch.from_numpy(maps),
         map_present=present[:, :, None].expand(-1, -1, len(MAPS)).clone(),
         view_present=present,
         numeric=torch.tensor([r[0] for r in rows], dtype=torch.float32),
-        numeric_present=torch.tensor([r[1] for r in rows]),
-        categorical=torch.tensor([r[2] for r in rows]),
-        word_ids=torch.tensor(np.stack([r.ids for r in reports])).long(),
-        word_present=torch.tensor(np.stack([r.present for r in reports])),
+        numeric_present=torch.tensor([r[1] for r in rows], dtype=torch.bool),
+        categorical=torch.tensor([r[2] for r in rows], dtype=torch.long),
+        word_ids=torch.from_numpy(words[0].astype(np.int64)),
+        word_present=torch.from_numpy(words[1].astype(bool)),
     )
 
 
-def drop_groups(inputs: NetworkInputs, keep: Tensor) -> NetworkInputs:
+def drop_groups(inputs: NetworkInputs, keep: Tensor, schema: Schema = DEFAULT) -> NetworkInputs:
     """Hide feature groups: what a group holds becomes the learned "missing" token.
 
     Parameters
     ----------
     inputs : B cases.
-    keep : (B, G) bool, `schema.GROUPS` order; False hides the group.
+    keep : (B, G) bool, in the order of the schema's groups; False hides the group.
     """
     map_present, numeric_present = inputs.map_present.clone(), inputs.numeric_present.clone()
     categorical, word_present = inputs.categorical.clone(), inputs.word_present.clone()
-    numeric_names = [f.name for f in NUMERIC_TOKENS]
-    category_names = [f.name for f in CATEGORY_TOKENS]
-    for g, group in enumerate(GROUPS):
+    numeric_names = [f.name for f in schema.numbers]
+    category_names = [f.name for f in schema.categories]
+    for g, group in enumerate(schema.groups):
         kept = keep[:, g, None]
         for map_name in group.maps:
             map_present[:, :, MAPS.index(map_name)] &= kept

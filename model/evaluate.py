@@ -17,7 +17,7 @@ from model.features.place import PLACE_COLUMNS, normalised_place
 from model.ingest.cases import Cohort, ViewMasks
 from model.ingest.parts import TARGETS
 from model.predict import Prediction, Predictor
-from model.schema import LABELS, VIEWS, View
+from model.schema import VIEWS, Schema, View
 from model.simulate.cohort import TRUTH_NAME, read_truth
 
 Progress = Callable[[int, int], None]
@@ -28,7 +28,8 @@ def score_cohort(
 ) -> pd.DataFrame:
     """One row a case: identity, fields read, prediction, stages, labels and, where masks are known, overlap.
 
-    Columns `probability`, `logit`, `interval_low`, `interval_high`, `stage_1` … `stage_3`, `nodule_iou`, `gland_iou`
+    Columns `probability`, `logit`, `interval_low`, `interval_high`, `stage_1` … `stage_3` (where the model has stages),
+    `nodule_iou`, `gland_iou`
     (mean over views; intersection over union of predicted with true mask), and `x_normalised`, `y_normalised`,
     `z_normalised` (see `place_of`), beside the schema's names.
     """
@@ -37,7 +38,7 @@ def score_cohort(
         names = cohort.case_ids[k : k + 32]
         measured = predictor.measure(cohort.case(name) for name in names)
         for case, prediction in zip(measured, predictor.predict_measured(measured), strict=True):
-            rows.append(scored_row(case, prediction, cohort.true_masks(case.case.case_id)))
+            rows.append(scored_row(case, prediction, cohort.true_masks(case.case.case_id), cohort.schema))
         progress(len(rows), len(cohort))
     return pd.DataFrame(rows)
 
@@ -50,12 +51,13 @@ def place_of(case: MeasuredCase) -> dict[str, float]:
 
 def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> Evaluation:
     """Figures of a scored cohort; the Bayes-optimal AUROC too where the folder holds the simulation's truth."""
-    labelled = scored[scored["llnm"].notna()]
-    label = labelled["llnm"].to_numpy(np.int64)
+    endpoint = cohort.schema.endpoint.name
+    labelled = scored[scored[endpoint].notna()]
+    label = labelled[endpoint].to_numpy(np.int64)
     result = evaluate(ScoredCases.from_arrays(labelled["probability"].to_numpy(), label), seed=seed)
     extra: dict[str, Any] = {}
     staged = labelled[labelled["stage"].notna() & (label == 1)]
-    if staged["stage"].nunique() == 3:
+    if "stage_1" in staged and staged["stage"].nunique() == 3:
         extra["stage_auroc"] = stage_auroc(
             staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].astype(int).to_numpy()
         )
@@ -77,12 +79,13 @@ def evaluate_cohort(
     return evaluate_scored(score_cohort(predictor, cohort, progress=progress), cohort, seed=seed)
 
 
-def scored_row(case: MeasuredCase, prediction: Prediction, truth: Mapping[View, ViewMasks]) -> dict[str, Any]:
+def scored_row(case: MeasuredCase, prediction: Prediction, truth: Mapping[View, ViewMasks], schema: Schema) -> dict[str, Any]:
     """One row of `score_cohort`.
 
     Parameters
     ----------
     truth : true masks by view, where they are known.
+    schema : of the cohort, whose labels are told.
     """
     row: dict[str, Any] = {
         "case_id": case.case.case_id,
@@ -93,8 +96,8 @@ def scored_row(case: MeasuredCase, prediction: Prediction, truth: Mapping[View, 
         "logit": prediction.logit,
         "interval_low": prediction.interval.low,
         "interval_high": prediction.interval.high,
-        **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities)},
-        **{f.name: case.case.labels.get(f.name) for f in LABELS},
+        **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities or ())},
+        **{f.name: case.case.labels.get(f.name) for f in schema.labels},
     }
     place = place_of(case)
     row |= {name: place.get(name) for name in PLACE_COLUMNS}
@@ -102,7 +105,7 @@ def scored_row(case: MeasuredCase, prediction: Prediction, truth: Mapping[View, 
         overlaps = [
             _overlap(getattr(case.segmentations[view], target), true)
             for view in VIEWS
-            if view in truth and (true := getattr(truth[view], target)) is not None
+            if view in truth and view in case.segmentations and (true := getattr(truth[view], target)) is not None
         ]
         row[f"{target}_iou"] = float(np.mean(overlaps)) if overlaps else None
     return row

@@ -20,7 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from model.encode import MeasuredCase, encode, measure
 from model.nets.llnm_net import NetworkInputs, NetworkOutput
-from model.schema import Case, Value, View
+from model.schema import Case, Schema, Value, View
 from model.segment import Segmentation, segment
 from model.train.checkpoint import Checkpoint, load_checkpoint
 from model.train.folders import SHIPPED
@@ -43,7 +43,7 @@ class Interval:
 
     Parameters
     ----------
-    low, high : 95 % Wilson interval of the observed rate of LLNM among them.
+    low, high : 95 % Wilson interval of the observed rate of the endpoint among them.
     positives, count : numerator and denominator of that rate.
     """
 
@@ -60,27 +60,30 @@ class Prediction:
     Parameters
     ----------
     case_id : the case.
-    probability : calibrated probability of LLNM (0…1).
+    probability : calibrated probability of the endpoint (0…1).
     logit : calibrated logit; probability = 1 / (1 + exp(−logit)).
     interval : see `Interval`; it speaks of cases like the validation cases only.
-    stage_probabilities : probabilities of risk stages 1, 2 and 3, given that there is LLNM.
+    stage_probabilities : probabilities of risk stages 1, 2 and 3, given that there is LLNM; None where the model has no
+        stages.
     fields : the fields the model read, measured ones included.
     notices : what a reader must know beside the number.
     model : name and hash of the checkpoint.
     conformal : outcomes that cannot be ruled out, one set for each of `conformal.LEVELS`, in ascending order.
     novelty : how far each picture and the fields lie from the training cases; empty where the checkpoint cannot tell.
+    endpoint : short name of what is predicted.
     """
 
     case_id: str
     probability: float
     logit: float
     interval: Interval
-    stage_probabilities: tuple[float, float, float]
+    stage_probabilities: tuple[float, float, float] | None
     fields: Mapping[str, Value]
     notices: tuple[str, ...]
     model: str
     conformal: tuple[ConformalSet, ...]
     novelty: tuple[NoveltyScore, ...]
+    endpoint: str = "LLNM"
 
     @property
     def conformal_set(self) -> ConformalSet:
@@ -95,12 +98,14 @@ class Prediction:
             "logit": round(self.logit, 6),
             "interval_95": [round(self.interval.low, 4), round(self.interval.high, 4)],
             "interval_basis": f"{self.interval.positives} of the {self.interval.count} validation cases that scored "
-            "nearest had LLNM (Wilson)",
-            "stage_probabilities": [round(p, 6) for p in self.stage_probabilities],
+            f"nearest had {self.endpoint} (Wilson)",
+            "stage_probabilities": None
+            if self.stage_probabilities is None
+            else [round(p, 6) for p in self.stage_probabilities],
             "fields": {k: round(v, 4) if isinstance(v, float) else v for k, v in self.fields.items()},
             "conformal_sets": {f"{s.level:g}": list(s.outcomes) for s in self.conformal},
             "conformal_basis": "share of cases like the validation cases whose set holds their outcome, at least, among "
-            "those with LLNM and among those without (split conformal, by label)",
+            f"those with {self.endpoint} and among those without (split conformal, by label)",
             "novelty": [score.to_dict() for score in self.novelty],
             "notices": list(self.notices),
             "model": self.model,
@@ -120,11 +125,19 @@ class Predictor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.checkpoint = checkpoint
         self.net = checkpoint.net.to(self.device).eval().requires_grad_(False)
-        self.segmentation = checkpoint.segmentation.to(self.device).eval().requires_grad_(False)
+        found = checkpoint.segmentation
+        self.segmentation = None if found is None else found.to(self.device).eval().requires_grad_(False)
         order = np.argsort(checkpoint.validation_logits, kind="stable")
         self._sorted_logits = checkpoint.validation_logits[order]
         self._positives = np.concatenate([[0], np.cumsum(checkpoint.validation_labels[order])])
-        self.thresholds = all_thresholds(checkpoint.validation_logits, checkpoint.validation_labels)
+        self.thresholds = all_thresholds(
+            checkpoint.validation_logits, checkpoint.validation_labels, checkpoint.schema.endpoint.short
+        )
+
+    @property
+    def schema(self) -> Schema:
+        """What the model reads and what it predicts."""
+        return self.checkpoint.schema
 
     @classmethod
     def load(cls, folder: Path | str = SHIPPED, device: str | None = None) -> Predictor:
@@ -132,8 +145,10 @@ class Predictor:
         return cls(load_checkpoint(folder), device)
 
     def measure(self, cases: Iterable[Case]) -> list[MeasuredCase]:
-        """Segment the pictures and measure nodule and gland."""
+        """Segment the pictures and measure nodule and gland; a model without images leaves the pictures alone."""
         cases = list(cases)
+        if self.segmentation is None:
+            return [measure(case, {}, map_size=self.net.config.map_size) for case in cases]
         places: list[tuple[int, View]] = [(i, view) for i, case in enumerate(cases) for view in case.images]
         found = segment(self.segmentation, [cases[i].images[view] for i, view in places], device=self.device)
         by_case: list[dict[View, Segmentation]] = [{} for _ in cases]
@@ -143,8 +158,8 @@ class Predictor:
         return [measure(case, masks, map_size=size) for case, masks in zip(cases, by_case, strict=True)]
 
     def encode(self, measured: Iterable[MeasuredCase]) -> NetworkInputs:
-        """Network inputs on this predictor's device."""
-        return encode(list(measured), self.checkpoint.tokenizer, self.net.config).to(self.device)
+        """Network inputs on this predictor's device; raises CaseError for values that the model does not know."""
+        return encode(list(measured), self.checkpoint.tokenizer, self.net.config, self.schema).to(self.device)
 
     def calibrated(self, logit: torch.Tensor) -> torch.Tensor:
         """Calibrated logits from the network's own."""
@@ -162,7 +177,9 @@ class Predictor:
             return []
         output = self.run(self.encode(measured))
         logits = self.calibrated(output.logit.float()).cpu().numpy()
-        stages = torch.softmax(output.stage_logits.float(), -1).cpu().numpy()
+        stages: Iterable[Any] = [None] * len(logits)
+        if output.stage_logits is not None:
+            stages = torch.softmax(output.stage_logits.float(), -1).cpu().numpy()
         return [
             self._prediction(case, float(logit), stage)
             for case, logit, stage in zip(measured, logits, stages, strict=True)
@@ -193,19 +210,20 @@ class Predictor:
         low, high = proportion_confint(positives, count, method="wilson")
         return Interval(float(low), float(high), positives, count)
 
-    def _prediction(self, measured: MeasuredCase, logit: float, stage: np.ndarray[Any, Any]) -> Prediction:
+    def _prediction(self, measured: MeasuredCase, logit: float, stage: np.ndarray[Any, Any] | None) -> Prediction:
         novelty = self.novelty(measured)
         return Prediction(
             case_id=measured.case.case_id,
             probability=1 / (1 + math.exp(-logit)),
             logit=logit,
             interval=self.interval(logit),
-            stage_probabilities=(float(stage[0]), float(stage[1]), float(stage[2])),
-            fields=measured.fields,
+            stage_probabilities=None if stage is None else (float(stage[0]), float(stage[1]), float(stage[2])),
+            fields={name: value for name, value in measured.fields.items() if name in self.schema.by_name},
             notices=self.notices(measured, novelty),
             model=self.checkpoint.identity,
             conformal=tuple(limits.of(logit) for limits in self.thresholds.values()),
             novelty=novelty,
+            endpoint=self.schema.endpoint.short,
         )
 
     def novelty(self, measured: MeasuredCase) -> tuple[NoveltyScore, ...]:
@@ -228,12 +246,20 @@ class Predictor:
                     f"The outlines on the {view} view are unsure (agreement {found.nodule_confidence:.0%} nodule, "
                     f"{found.gland_confidence:.0%} gland). Check them, or outline by hand."
                 )
-        if all(image.pixel_spacing_mm is None for image in case.images.values()):
-            result.append("Pixel spacing unknown: distances are in % of gland depth, not in mm.")
-        if not case.report_text.strip():
+        if self.schema.has_images:
+            if not case.images:
+                result.append("No picture: the model used its “missing” tokens.")
+            elif all(image.pixel_spacing_mm is None for image in case.images.values()):
+                result.append("Pixel spacing unknown: distances are in % of gland depth, not in mm.")
+        elif case.images:
+            result.append("The pictures were left out: this model reads none.")
+        if (tokenizer := self.checkpoint.tokenizer) is None:
+            if case.report_text.strip():
+                result.append("The report was left out: this model reads none.")
+        elif not case.report_text.strip():
             result.append("No report: the model used its “no report” token.")
         else:
-            read = self.checkpoint.tokenizer.encode(case.report_text)
+            read = tokenizer.encode(case.report_text)
             if read.unknown_share > 0.3:
                 result.append(f"{read.unknown_share:.0%} of the report's words are unknown to the model.")
             if read.truncated:

@@ -1,14 +1,16 @@
 """The one place where a field is defined.
 
-Validation, forms, documentation, model tokens and Shapley groups all derive from `FIELDS`, `MAPS` and `GROUPS`.
-A new clinical field is one new row of `FIELDS`; it then shows up everywhere.
+Validation, forms, documentation, model tokens and Shapley groups all derive from a `Schema`: the built-in rows `FIELDS`,
+`MAPS` and `GROUPS` (`DEFAULT`), and what a cohort's card adds to them (`model.ingest.card`): fields and an endpoint of its
+own. A new built-in field is one new row of `FIELDS`; it then shows up everywhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
@@ -94,6 +96,10 @@ MAX_REPORT_CHARACTERS = 20_000
 FIELDS: tuple[Field, ...] = (
     Field("case_id", "Case", "text", "identity", "Pseudonym of the case; never a name or a hospital number."),
     Field("centre", "Centre", "text", "identity", "Hospital the case comes from, as a code."),
+    Field("patient", "Patient", "text", "identity",
+          "Pseudonym of the patient; the cases of one patient never stand on both sides of a split."),
+    Field("split", "Split", "category", "identity", "Which part of a training a case belongs to.",
+          values=("train", "validation", "test"), synonyms={"training": "train", "valid": "validation", "val": "validation"}),
     Field("report_text", "Ultrasound report", "text", "identity", "Findings as written, in English."),
     Field("age_years", "Age", "number", "input", "Age at surgery.", "years", 18, 110, 43.5, 12.0),
     Field("sex", "Sex", "category", "input", "Sex as recorded.", values=("female", "male"),
@@ -148,24 +154,8 @@ FIELDS: tuple[Field, ...] = (
 )  # fmt: skip
 
 FIELD: Mapping[str, Field] = MappingProxyType({f.name: f for f in FIELDS})
-NUMERIC_TOKENS: tuple[Field, ...] = tuple(f for f in FIELDS if f.is_token and f.kind == "number")
-CATEGORY_TOKENS: tuple[Field, ...] = tuple(f for f in FIELDS if f.is_token and f.kind in ("category", "flag"))
-LABELS: tuple[Field, ...] = tuple(f for f in FIELDS if f.role == "label")
 PAPER_FIELDS: tuple[str, ...] = ("age_years", "sex", "echo_difference", "height_mm", "width_mm")
 """The paper's own clinical tokens: age, sex, x_e and x_s (height and width are one token there, two here)."""
-
-_ROLE_WORDS = {
-    "identity": "not read by the model, or as words", "input": "model", "measured": "model; measured where not given",
-    "comparator": "shown beside the model", "label": "known after surgery, never given to the model",
-}  # fmt: skip
-
-
-def fields_as_markdown() -> str:
-    """Every field as a table in Markdown: column, meaning, what it allows, who reads it."""
-    rows = ["| column | meaning | allowed | read by |", "| --- | --- | --- | --- |"]
-    rows += [f"| `{f.name}` | {f.label}. {f.help} | {f.allowed()} | {_ROLE_WORDS[f.role]} |" for f in FIELDS]
-    return "\n".join(rows)
-
 
 MapName = Literal["location", "internal", "margin"]
 MAPS: tuple[MapName, ...] = ("location", "internal", "margin")
@@ -201,6 +191,155 @@ GROUPS: tuple[Group, ...] = (
     Group("pathology", "Pre-operative pathology", (),
           ("histology", "braf_v600e", "extrathyroidal_extension_suspected")),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The outcome that a model predicts: yes or no, known only after surgery.
+
+    Parameters
+    ----------
+    name : column of `cases.csv` that holds it.
+    label : what people read: "Lateral node metastasis".
+    short : where there is little room: "LLNM".
+    help : one sentence of definition.
+    """
+
+    name: str
+    label: str
+    short: str
+    help: str
+
+    @property
+    def phrase(self) -> str:
+        """The label within a sentence: "lateral node metastasis"; an abbreviation keeps its capitals."""
+        return self.label if self.label[:2].isupper() else self.label[:1].lower() + self.label[1:]
+
+    @property
+    def field(self) -> Field:
+        """The endpoint as a column."""
+        return Field(self.name, self.label, "flag", "label", self.help)
+
+
+LLNM = Endpoint("llnm", FIELD["llnm"].label, "LLNM", FIELD["llnm"].help)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Everything that a cohort's cases may hold, or that a model reads: fields, Shapley groups and the endpoint.
+
+    Parameters
+    ----------
+    fields : every column of a case, own ones after the built-in ones.
+    groups : what stands or falls together in a Shapley attribution; every token belongs to exactly one.
+    endpoint : what is predicted.
+    """
+
+    fields: tuple[Field, ...] = FIELDS
+    groups: tuple[Group, ...] = GROUPS
+    endpoint: Endpoint = LLNM
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Field]:
+        """The fields by their names."""
+        return {f.name: f for f in self.fields}
+
+    @cached_property
+    def numbers(self) -> tuple[Field, ...]:
+        """Fields that are numeric tokens, in the order of `NetworkInputs.numeric`."""
+        return tuple(f for f in self.fields if f.is_token and f.kind == "number")
+
+    @cached_property
+    def categories(self) -> tuple[Field, ...]:
+        """Fields that are category tokens, in the order of `NetworkInputs.categorical`."""
+        return tuple(f for f in self.fields if f.is_token and f.kind in ("category", "flag"))
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """Names of all fields that a network can be given, numbers first."""
+        return tuple(f.name for f in (*self.numbers, *self.categories))
+
+    @cached_property
+    def labels(self) -> tuple[Field, ...]:
+        """What is known only after surgery."""
+        return tuple(f for f in self.fields if f.role == "label")
+
+    @cached_property
+    def own(self) -> tuple[Field, ...]:
+        """Fields that are not built in; neither is the endpoint among them."""
+        return tuple(f for f in self.fields if f.name not in FIELD and f.name != self.endpoint.name)
+
+    @property
+    def has_report(self) -> bool:
+        """Whether the words of a report belong to it."""
+        return any(g.report for g in self.groups)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the maps of pictures belong to it."""
+        return any(g.maps for g in self.groups)
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether the risk stages are of its endpoint: they are stages of lateral node metastasis."""
+        return self.endpoint.name == LLNM.name
+
+    def extended(self, own: tuple[Field, ...], groups: Mapping[str, str], endpoint: Endpoint = LLNM) -> Schema:
+        """With own fields and another endpoint.
+
+        Parameters
+        ----------
+        own : fields to add; one of a built-in field's name takes its place.
+        groups : by the name of an own field, the name of the group it joins: a built-in one, or a new one that it shares
+            with others; a field without one is a group by itself.
+        endpoint : what is predicted.
+        """
+        replaced = {f.name: f for f in own}
+        fields = [replaced.pop(f.name, f) for f in self.fields]
+        added = tuple(replaced.values())
+        if endpoint.name not in {f.name for f in fields}:
+            added = (endpoint.field, *added)
+        joined: dict[str, list[str]] = {}
+        for new in added:
+            if new.is_token:
+                joined.setdefault(groups.get(new.name, new.name), []).append(new.name)
+        result = [replace(g, fields=g.fields + tuple(joined.pop(g.name, ()))) for g in self.groups]
+        label = {f.name: f.label for f in added}
+        result += [Group(name, label.get(name, name), (), tuple(members)) for name, members in joined.items()]
+        return Schema((*fields, *added), tuple(result), endpoint)
+
+    def restricted(self, tokens: Collection[str], *, images: bool, report: bool) -> Schema:
+        """Only what a network reads: other token fields go, and with them the groups that are left empty."""
+        groups = [
+            replace(
+                g, maps=g.maps if images else (), report=g.report and report,
+                fields=tuple(f for f in g.fields if f in tokens),
+            )
+            for g in self.groups
+        ]  # fmt: skip
+        return Schema(
+            tuple(f for f in self.fields if not f.is_token or f.name in tokens),
+            tuple(g for g in groups if g.maps or g.report or g.fields),
+            self.endpoint,
+        )
+
+
+DEFAULT = Schema()
+"""The built-in schema: that of the shipped checkpoint and of every cohort whose card names no other."""
+
+
+
+_ROLE_WORDS = {
+    "identity": "not read by the model, or as words", "input": "model", "measured": "model; measured where not given",
+    "comparator": "shown beside the model", "label": "known after surgery, never given to the model",
+}  # fmt: skip
+
+
+def fields_as_markdown(schema: Schema = DEFAULT) -> str:
+    """Every field as a table in Markdown: column, meaning, what it allows, who reads it."""
+    rows = ["| column | meaning | allowed | read by |", "| --- | --- | --- | --- |"]
+    rows += [f"| `{f.name}` | {f.label}. {f.help} | {f.allowed()} | {_ROLE_WORDS[f.role]} |" for f in schema.fields]
+    return "\n".join(rows)
 
 
 def category_values(spec: Field) -> tuple[str, ...]:
@@ -312,10 +451,10 @@ Provenance = Literal["synthetic", "user"]
 
 @dataclass(frozen=True)
 class Case:
-    """One patient before surgery: pictures, report, fields; labels when known.
+    """One patient before surgery: pictures, report, fields, at least one of the three; labels when known.
 
     `fields` holds validated values by field name (token and comparator fields only; a missing field is absent).
-    `labels` holds what is known only after surgery: the model is never given it.
+    `labels` holds what is known only after surgery: the model is never given it. `schema` says what may be there.
     """
 
     case_id: str
@@ -325,14 +464,19 @@ class Case:
     centre: str = ""
     provenance: Provenance = "user"
     labels: Mapping[str, Value] = field(default_factory=dict)
+    schema: Schema = field(default=DEFAULT, repr=False)
 
     def __post_init__(self) -> None:
         if not self.case_id:
             raise CaseError("empty", where="case_id", fix="Give every case a pseudonym.")
-        if not self.images:
-            raise CaseError("no image", where=f"case {self.case_id}", fix="Give a transverse or longitudinal image.")
+        if not (self.images or self.fields or self.report_text.strip()):
+            raise CaseError(
+                "nothing to read", where=f"case {self.case_id}",
+                fix="Give a transverse or longitudinal image, a report or a field.",
+            )  # fmt: skip
+        known = self.schema.by_name
         for name in self.fields:
-            if name not in FIELD or FIELD[name].role not in ("input", "measured", "comparator"):
+            if name not in known or known[name].role not in ("input", "measured", "comparator"):
                 raise CaseError(
                     f"{name!r} is no pre-operative field",
                     where=f"case {self.case_id}",

@@ -28,13 +28,14 @@ from model.cohort.discrimination import wilson
 from model.cohort.scores import FloatArray
 from model.cohort.subgroups import BANDS, division
 from model.errors import StatisticsError
-from model.schema import FIELD, LABELS
+from model.schema import DEFAULT, FIELD
 
 DISTANCE = "capsule_distance_mm"
 # What follows from the outcome, from the distance or from the prediction is no covariate of the distance.
 _NO_COVARIATE = frozenset(
     {
-        *(f.name for f in LABELS), DISTANCE, "capsule_distance_fraction", "case_id", "provenance", "report_text", "probability",
+        *(f.name for f in DEFAULT.labels), DISTANCE,
+        "capsule_distance_fraction", "case_id", "provenance", "report_text", "probability",
         "logit", "interval_low", "interval_high", "stage_1", "stage_2", "stage_3", "nodule_iou", "gland_iou",
     }
 )  # fmt: skip

@@ -125,12 +125,13 @@ def _with_pictures(store: CohortStore) -> tuple[str, ...]:
 
 def _whole(run: _Run) -> tuple[pd.DataFrame, Explanations]:
     from model.scale.score import described_explanation
-    from model.schema import GROUPS
 
     table = pd.DataFrame.from_dict(run.rows, orient="index")
-    told = described_explanation(exact=False)
-    columns = tuple(SHAP + g.name for g in GROUPS)
+    predictor = resources.predictor()
+    groups = predictor.schema.groups
+    told = described_explanation(groups, exact=False)
+    columns = tuple(SHAP + g.name for g in groups)
     return table, Explanations(
-        model=resources.predictor().checkpoint.identity, method=told["method"], baseline=told["baseline"], columns=columns,
-        labels=tuple(g.label for g in GROUPS), fields={SHAP + g.name: g.fields for g in GROUPS},
+        model=predictor.checkpoint.identity, method=told["method"], baseline=told["baseline"], columns=columns,
+        labels=tuple(g.label for g in groups), fields={SHAP + g.name: g.fields for g in groups},
     )  # fmt: skip

@@ -127,12 +127,16 @@ def bars(trust: Trust, check: str) -> go.Figure:
     )  # fmt: skip
     for i, (_, found) in enumerate(rows):
         figure.add_annotation(
-            x=1.0, xref="paper", xanchor="right", y=i, showarrow=False, font={"size": 12}, yshift=14,
-            text=f"{'✓ passes' if found['passed'] else '✗ fails'} {values[i, 0]:+.1f} pp",
+            x=max(values[i, 2], 0), xanchor="left", xshift=4, y=i, showarrow=False, font={"size": 12},
+            text=f"{'✓' if found['passed'] else '✗'} {values[i, 0]:+.1f} pp",
         )  # fmt: skip
     styled(figure, height=430)
     figure.add_vline(x=0, line={"color": REFERENCE, "dash": "dot", "width": 1.5})
-    figure.update_xaxes(title="share in the true nodule − share of the area there (pp)", fixedrange=True)
+    low, high = min(values[:, 1].min(), 0), max(values[:, 2].max(), 0)
+    room = 0.4 * (high - low)  # for the words right of the longest bar, on a narrow screen too
+    figure.update_xaxes(
+        title="share in the true nodule<br>− share of the area there (pp)", range=[low, high + room], fixedrange=True
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
     return figure
 

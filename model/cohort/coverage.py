@@ -79,7 +79,7 @@ def achieved(limits: Thresholds | Sequence[Thresholds], logits: npt.ArrayLike, l
         all=wilson(int(covered.sum()), n),
         llnm=wilson(int(covered[outcomes].sum()), int(outcomes.sum())),
         no_llnm=wilson(int(covered[~outcomes].sum()), int((~outcomes).sum())),
-        undecided=wilson(sum(s.llnm and s.no_llnm for s in sets), n),
+        undecided=wilson(sum(s.positive and s.negative for s in sets), n),
         empty=wilson(sum(not s.outcomes for s in sets), n),
     )
 

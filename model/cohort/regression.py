@@ -13,7 +13,7 @@ from model.cohort.discrimination import Estimate
 from model.cohort.logistic import LogisticFit, fit_logistic
 from model.cohort.scores import FloatArray, IntArray
 from model.errors import StatisticsError
-from model.schema import CATEGORY_TOKENS, FIELD, NUMERIC_TOKENS
+from model.schema import DEFAULT, FIELD
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -23,7 +23,7 @@ UNITS: Mapping[str, float] = {
 }  # fmt: skip
 """The step an odds ratio of a number is told for, in the field's own unit."""
 
-VARIABLES: tuple[str, ...] = tuple(f.name for f in (*NUMERIC_TOKENS, *CATEGORY_TOKENS))
+VARIABLES: tuple[str, ...] = DEFAULT.tokens
 """What can be regressed on: every field known before surgery that the model reads."""
 
 EVENTS_PER_TERM = 10

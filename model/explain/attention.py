@@ -18,7 +18,7 @@ from PIL import Image
 from model.encode import MeasuredCase
 from model.nets.llnm_net import Attention
 from model.predict import Predictor
-from model.schema import FIELD, MAPS, VIEWS, MapName, View
+from model.schema import DEFAULT, MAPS, VIEWS, MapName, Schema, View
 
 FloatArray = npt.NDArray[np.float32]
 Heads = Literal["mean", "max"] | int
@@ -61,6 +61,7 @@ class CrossAttention:
     image_to_clinical : (L, V, H, 3, grid, grid, words + fields): what each region reads; likewise.
     rollout : (V, 3, grid, grid) share of each region in what the head reads, followed through all layers.
     rollout_clinical : (V, words + fields) likewise; regions, words and fields sum to one, or to zero where nothing counts.
+    schema : of the model.
         (Without a report, its "no report" token has the rest.)
     """
 
@@ -75,11 +76,12 @@ class CrossAttention:
     image_to_clinical: FloatArray
     rollout: FloatArray
     rollout_clinical: FloatArray
+    schema: Schema = DEFAULT
 
     @property
     def tokens(self) -> tuple[str, ...]:
         """Names of the clinical tokens: words as written, then field labels."""
-        return (*(w.text for w in self.words), *(FIELD[f].label for f in self.fields))
+        return (*(w.text for w in self.words), *(self.schema.by_name[f].label for f in self.fields))
 
     def regions_of(self, token: int, view: View, *, layer: Layers = "mean", head: Heads = "mean") -> FloatArray:
         """Where a word or field looks: (3, grid, grid)."""
@@ -191,6 +193,7 @@ def by_word(
         image_to_clinical=reads.reshape(*reads.shape[:3], len(MAPS), grid, grid, reads.shape[-1]),
         rollout=images.reshape(len(views), len(MAPS), grid, grid),
         rollout_clinical=np.concatenate([_gather(clinical, groups, np.sum, -1), clinical[:, text:]], -1),
+        schema=predictor.schema,
     )  # fmt: skip
 
 
@@ -225,8 +228,10 @@ def paint(
 
 def read_words(predictor: Predictor, measured: MeasuredCase) -> tuple[Word, ...]:
     """Words of the report that the model reads, in order; unknown ones and those after the cut are not."""
-    report = measured.case.report_text
-    encoded = predictor.checkpoint.tokenizer.encode(report)
+    report, tokenizer = measured.case.report_text, predictor.checkpoint.tokenizer
+    if tokenizer is None:
+        return ()
+    encoded = tokenizer.encode(report)
     pieces: dict[int, list[int]] = {}
     for position, word in enumerate(encoded.word_index):
         if encoded.present[position]:

@@ -1,9 +1,13 @@
-"""Which coalitions to ask for, and how to weigh their worths into Shapley values.
+"""Which coalitions to ask for, and how to read Shapley values from their worths.
 
-Up to a number of coalitions the values are exact (Shapley 1953). Beyond, a fixed rule is used: a Gaussian process over
-coalitions whose interactions shrink with their order is conditioned on the worths asked for, and its mean, which is known
-for every coalition, gives the values (Bayesian quadrature, O'Hagan 1991). The result is linear in the worths, so that the
-weights depend on the number of players alone and the same case gets the same values every time.
+Up to a number of coalitions the values are exact (Shapley 1953). Beyond, a Gaussian process over coalitions whose
+interactions shrink with their order is conditioned on the worths asked for, and its mean, which is known for every
+coalition, gives the values (Bayesian quadrature, O'Hagan 1991). The coalitions are the ones after which that process knows
+the values best, chosen once for a number of players, so that the same case gets the same values every time. A second
+reading lets players that do little interact little (empirical Bayes).
+
+With s = −1 for a player who is in and +1 for one who is out, a game is a sum of products of the s of a set of players times
+the set's coefficient. A set of odd size n gives −2/n of its coefficient to each of its players, one of even size nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +22,13 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 ENERGY = (1.0, 0.2, 2e-3, 1e-4, 6e-6, 6e-7)
-"""Prior variance of a Walsh coefficient of order 0, 1, 2, …; about what the exact games of eight sample cases had."""
-_RIDGE = 1e-9
+"""Prior variance of a set's coefficient, by the set's size; about what the exact games of sixty cases had."""
+EXACT_NOISE = 1e-9
+"""Variance of the worths' own error as a share of the prior's, where they are as exact as single precision."""
+CANDIDATES = 4096
+"""Coalitions at most among which a design is looked for."""
+FLOOR, POWER = 0.02, 0.5
+"""Of the second reading: a player's energy is its main effect's, plus this share of the prior's, to this power."""
 
 
 @lru_cache(maxsize=16)
@@ -38,51 +47,122 @@ def shapley_matrix(players: int) -> FloatArray:
 
 
 @lru_cache(maxsize=64)
-def coalition_rule(players: int, most: int) -> tuple[IntArray, FloatArray]:
-    """Coalitions to ask for and the weights of their worths.
+def coalition_design(players: int, most: int) -> IntArray:
+    """(R,) masks of the coalitions to ask for, ascending: the empty one first, the full one last.
 
     Parameters
     ----------
     players : n.
     most : coalitions at most, ≥ 2; all 2ⁿ where these are no more.
-
-    Returns
-    -------
-    (R,) masks, the empty coalition first and the full one last, and (n, R) weights: values = weights @ worths.
     """
     whole = 1 << players
     if whole <= most:
-        return np.arange(whole), shapley_matrix(players)
-    rng = np.random.default_rng(players)
-    sizes = np.arange(1, players)
-    share = 1 / (sizes * (players - sizes))  # of each size in the Shapley kernel
-    chosen = {0, whole - 1}
-    while len(chosen) + 2 <= most:  # with every coalition its complement, so that even orders cancel
-        size = int(rng.choice(sizes, p=share / share.sum()))
-        mask = int((1 << rng.choice(players, size, replace=False)).sum())
-        chosen |= {mask, whole - 1 - mask}
-    masks = np.array(sorted(chosen))
-    known = _covariance(masks, masks, players)
-    known[np.diag_indices_from(known)] += _RIDGE * known[0, 0]
-    between = shapley_matrix(players) @ _covariance(np.arange(whole), masks, players)
-    return masks, np.asarray(np.linalg.solve(known, between.T).T, dtype=np.float64)
+        return np.arange(whole)
+    if whole <= CANDIDATES:
+        pool = np.arange(whole)
+    else:
+        drawn = np.random.default_rng(players).integers(1, whole - 1, CANDIDATES - 2)
+        pool = np.unique(np.concatenate([[0, whole - 1], drawn]))
+    signs, even = _signs(pool, players), np.ones(players)
+    unknown = _with_values(signs, even)  # covariance of the values with each worth, given the worths chosen so far
+    spread = np.full(len(pool), _covariance(signs[:1], signs[:1], even)[0, 0])
+    noise = EXACT_NOISE * spread[0]
+    known = np.zeros((len(pool), 0))
+    chosen: list[int] = []
+    while len(chosen) < most:
+        gain = (unknown**2).sum(0) / (spread + noise)
+        gain[chosen] = -1
+        at = (0, len(pool) - 1)[len(chosen)] if len(chosen) < 2 else int(gain.argmax())
+        chosen.append(at)
+        column = _covariance(signs, signs[at : at + 1], even)[:, 0] - known @ known[at]
+        column /= math.sqrt(spread[at] + noise)
+        unknown = unknown - np.outer(unknown[:, at] / math.sqrt(spread[at] + noise), column)
+        spread = np.maximum(spread - column**2, 0)
+        known = np.column_stack([known, column])
+    return np.sort(pool[chosen])
 
 
-def values_of(weights: FloatArray, worths: FloatArray) -> FloatArray:
-    """(n,) Shapley values; what the rule leaves of the whole difference (about 1e-6 of it) is spread evenly."""
-    values = weights @ worths
-    return np.asarray(values + (worths[-1] - worths[0] - values.sum()) / max(len(values), 1))
+def estimated_values(
+    players: int, masks: IntArray, worths: FloatArray, whole: float, *, noise: float = EXACT_NOISE
+) -> FloatArray:
+    """(n,) Shapley values from the worths of some coalitions.
+
+    Parameters
+    ----------
+    masks : (R,) from `coalition_design`; where these are all 2ⁿ, the values are exact.
+    worths : (R,).
+    whole : worth of the full coalition less that of the empty one, which the values sum to.
+    noise : variance of the worths' own error, as a share of the variance of the worths.
+    """
+    if len(masks) == 1 << players:
+        return np.asarray(shapley_matrix(players) @ worths)
+    signs = _signs(masks, players)
+    weight = np.ones(players)
+    effects, solved, scale = _fit(signs, worths, weight, noise)
+    weight = (effects**2 / scale + FLOOR * ENERGY[1]) ** POWER
+    weight /= weight.mean()
+    effects, solved, _ = _fit(signs, worths, weight, noise)
+    values = _with_values(signs, weight) @ solved - 2 * effects
+    # What little is left of the whole goes to each by what it has, so that a player who does nothing gets nothing.
+    share = np.abs(values) if np.abs(values).sum() > 0 else np.ones(players)
+    return np.asarray(values + (whole - values.sum()) * share / share.sum())
 
 
-def _covariance(a: IntArray, b: IntArray, players: int) -> FloatArray:
-    """Of the worths of coalitions: the sum over orders of their energy times a Krawtchouk polynomial of the distance."""
-    distance = np.bitwise_count(a[:, None] ^ b[None])
-    by_distance = [
-        sum(
-            energy * (-1) ** j * math.comb(d, j) * math.comb(players - d, order - j)
-            for order, energy in enumerate(ENERGY)
-            for j in range(order + 1)
-        )
-        for d in range(players + 1)
-    ]
-    return np.asarray(np.array(by_distance)[distance])
+def _fit(signs: FloatArray, worths: FloatArray, weight: FloatArray, noise: float) -> tuple[FloatArray, FloatArray, float]:
+    """Generalised least squares for the level and the main effects, so that they are not shrunk.
+
+    Returns
+    -------
+    (n,) main coefficients, (R,) the inverse covariance times what they leave, and how many times the prior's variance that
+    game's is.
+    """
+    known = _covariance(signs, signs, weight)
+    known[np.diag_indices_from(known)] += noise * known[0, 0]
+    fixed = np.column_stack([np.ones(len(signs)), signs])
+    solved = np.linalg.solve(known, np.column_stack([fixed, worths]))
+    coefficients = np.linalg.solve(fixed.T @ solved[:, :-1], fixed.T @ solved[:, -1])
+    scale = float(worths @ solved[:, -1]) / len(worths)
+    return coefficients[1:], solved[:, -1] - solved[:, :-1] @ coefficients, scale or 1.0
+
+
+def _signs(masks: IntArray, players: int) -> FloatArray:
+    """(R, n) −1 where a player is in, +1 where it is out."""
+    return np.asarray(1.0 - 2.0 * (masks[:, None] >> np.arange(players) & 1))
+
+
+def _energies(weight: FloatArray) -> FloatArray:
+    """(orders,) prior variance by size, such that its mean over the sets of a size is that of `ENERGY`."""
+    count = min(len(ENERGY), len(weight) + 1)
+    means = [e / math.comb(len(weight), order) for order, e in enumerate(_symmetric(weight[None])[:count, 0])]
+    return np.asarray(np.array(ENERGY[:count]) / np.array(means))
+
+
+def _symmetric(x: FloatArray, leave_out: int | None = None) -> FloatArray:
+    """(len(ENERGY), …) sums over the sets of each size of the product of their entries of x (…, n)."""
+    sums = np.zeros((len(ENERGY), *x.shape[:-1]))
+    sums[0] = 1.0
+    for i in range(x.shape[-1]):
+        if i != leave_out:
+            sums[1:] += x[..., i] * sums[:-1]
+    return sums
+
+
+def _covariance(a: FloatArray, b: FloatArray, weight: FloatArray) -> FloatArray:
+    """(A, B) covariance of the worths of two lists of coalitions given by their signs (A, n), (B, n)."""
+    energies = _energies(weight)
+    sums = _symmetric(a[:, None] * b[None] * weight)
+    return np.asarray(np.tensordot(energies, sums[: len(energies)], 1))
+
+
+def _with_values(signs: FloatArray, weight: FloatArray) -> FloatArray:
+    """(n, R) covariance of the Shapley values with the worths."""
+    energies, players = _energies(weight), signs.shape[1]
+    rows = []
+    for player in range(players):
+        others = _symmetric(signs * weight, leave_out=player)
+        odd = range(1, len(energies), 2)
+        rows.append(
+            sum((-2 / order * energies[order] * others[order - 1] for order in odd), np.zeros(len(signs)))
+            * weight[player] * signs[:, player]
+        )  # fmt: skip
+    return np.array(rows).reshape(players, len(signs))

@@ -21,7 +21,7 @@ from model.encode import MeasuredCase, measured_fields
 from model.features.cpdt import filled_gland
 from model.features.extract import relocate
 from model.predict import Predictor
-from model.schema import FIELD, FIELDS, Value, View, category_values
+from model.schema import Schema, Value, View, category_values
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -109,7 +109,7 @@ def changed(
     case, values = measured.case, dict(measured.fields)
     typed = dict(case.fields)
     for name, value in (fields or {}).items():
-        if not FIELD[name].is_token:
+        if not case.schema.by_name[name].is_token:
             raise KeyError(f"{name} is not read by the model")
         for store in (values, typed):
             store.pop(name, None)
@@ -290,7 +290,7 @@ def smallest_crossing(predictor: Predictor, measured: MeasuredCase, threshold: f
     """
     now = predictor.predict_measured([measured])[0].probability
     above = now >= threshold
-    singles = _single_changes(measured)
+    singles = _single_changes(measured, predictor.schema)
     pairs = [(a, b) for a, b in combinations(singles, 2) if a[0].name != b[0].name]
     for tried in ([(s,) for s in singles], pairs):
         cases = [reduce(_applied, [change for change, _ in combination], measured) for combination in tried]
@@ -333,15 +333,15 @@ def _applied(measured: MeasuredCase, change: Change) -> MeasuredCase:
     return moved_away(measured, view, float(change.after) - float(measured.features[view].capsule.distance or 0.0))
 
 
-def _single_changes(measured: MeasuredCase) -> list[tuple[Change, float]]:
+def _single_changes(measured: MeasuredCase, schema: Schema) -> list[tuple[Change, float]]:
     """Every plausible change of one field of the case, with its cost."""
     result: list[tuple[Change, float]] = []
-    for spec in FIELDS:
+    for spec in schema.fields:
         if not spec.is_token or spec.name in IMMUTABLE or spec.name not in measured.fields:
             continue
         before = measured.fields[spec.name]
         if spec.kind == "number":
-            if spec.name not in ("size_mm", "capsule_distance_mm") or (spec.name in MEASURED and not _placed(measured)):
+            if spec.role == "measured" and (spec.name not in MEASURED or not _placed(measured)):
                 continue  # the other measurements follow from the outlines
             for spreads in (-1.0, -0.5, 0.5, 1.0):
                 after = float(np.clip(float(before) + spreads * spec.spread, spec.low, spec.high))

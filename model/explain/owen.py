@@ -20,7 +20,7 @@ from model.explain.attention import read_words
 from model.explain.shapley import ROWS_AT_ONCE, ShapleyResult
 from model.nets.llnm_net import NetworkInputs, Tokens
 from model.predict import Predictor
-from model.schema import FIELD, GROUPS, VIEWS, MapName, View
+from model.schema import VIEWS, MapName, View
 
 FloatArray = npt.NDArray[np.float64]
 PAIRS = 4
@@ -88,10 +88,10 @@ def owen_values(predictor: Predictor, measured: MeasuredCase, shapley: ShapleyRe
     at = [g.name for g in shapley.groups].index(group)
     if not shapley.present[at]:
         raise ValueError(f"group: the case gives nothing of {group!r}")
-    inputs = predictor.encode([measured])
-    hidden = drop_groups(inputs, torch.zeros(1, len(GROUPS), dtype=torch.bool, device=predictor.device))
+    inputs, groups = predictor.encode([measured]), predictor.schema.groups
+    hidden = drop_groups(inputs, torch.zeros(1, len(groups), dtype=torch.bool, device=predictor.device), predictor.schema)
     tokens = predictor.net.embed(NetworkInputs.cat([inputs, hidden]))
-    owners = [_parts(predictor, measured, inputs, g) for g in range(len(GROUPS))]
+    owners = [_parts(predictor, measured, inputs, g) for g in range(len(groups))]
     parts, masks = owners[at]
     others = [masks for g, (_, masks) in enumerate(owners) if g != at and shapley.present[g]]
     rng, rows = np.random.default_rng(seed), []
@@ -124,7 +124,7 @@ def owen_values(predictor: Predictor, measured: MeasuredCase, shapley: ShapleyRe
 
 def _parts(predictor: Predictor, measured: MeasuredCase, inputs: NetworkInputs, at: int) -> tuple[tuple[Part, ...], Tensor]:
     """The parts of a group that the case gives, and the tokens of each: (parts, V·T_I + T_C) bool."""
-    config, group = predictor.net.config, GROUPS[at]
+    config, group = predictor.net.config, predictor.schema.groups[at]
     count = len(config.image_tokens)
     length = len(VIEWS) * count + config.text_tokens + len(config.fields)
     parts: list[Part] = []
@@ -140,7 +140,7 @@ def _parts(predictor: Predictor, measured: MeasuredCase, inputs: NetworkInputs, 
                 places.append([v * count + t])
     for name in group.fields:
         if name in measured.fields and name in config.fields:
-            parts.append(Part("field", FIELD[name].label))
+            parts.append(Part("field", predictor.schema.by_name[name].label))
             places.append([len(VIEWS) * count + config.text_tokens + config.fields.index(name)])
     masks = torch.zeros(len(parts), length, dtype=torch.bool, device=predictor.device)
     for i, tokens in enumerate(places):

@@ -15,12 +15,12 @@ import torch
 from model.encode import MeasuredCase
 from model.explain.shapley import coalition_logits, given_groups
 from model.predict import Predictor
-from model.schema import GROUPS, Group
+from model.schema import Group, Schema
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A feature of the published hierarchy; `groups` names the `schema.GROUPS` it holds."""
+    """A feature of the published hierarchy; `groups` names the groups it holds."""
 
     label: str
     groups: tuple[str, ...]
@@ -36,15 +36,26 @@ BRANCHES: tuple[Branch, ...] = (
 """The hierarchy of Figs. 5 and 6a; its last branch holds what the paper's model does not read."""
 
 
+def branches_of(schema: Schema) -> tuple[Branch, ...]:
+    """`BRANCHES` with the groups that a schema has; own groups are further fields, and empty branches are left out."""
+    names = [g.name for g in schema.groups]
+    known = {name for branch in BRANCHES for name in branch.groups}
+    own = tuple(name for name in names if name not in known)
+    kept = [
+        Branch(b.label, tuple(n for n in b.groups if n in names) + (own if b is BRANCHES[-1] else ())) for b in BRANCHES
+    ]
+    return tuple(b for b in kept if b.groups)
+
+
 @dataclass(frozen=True)
 class FeatureScores:
-    """Scores of one case, all calibrated probabilities of LLNM (0…1).
+    """Scores of one case, all calibrated probabilities of the endpoint (0…1).
 
     Parameters
     ----------
-    groups : `schema.GROUPS`.
+    groups : those of the model's schema.
     scores : (G,) knowing that group alone; None where the case has nothing of it.
-    branches : `BRANCHES`.
+    branches : `branches_of` the schema.
     branch_scores : knowing all groups of that branch and nothing else; None where the case has none of them.
     base : knowing nothing.
     probability : knowing all: the prediction.
@@ -65,18 +76,21 @@ class FeatureScores:
 @torch.inference_mode()
 def feature_scores(predictor: Predictor, measured: MeasuredCase) -> FeatureScores:
     """Score every feature group and branch of one case: one coalition each, in one call."""
-    inputs = predictor.encode([measured])
-    given = dict(zip((g.name for g in GROUPS), given_groups(inputs, predictor.net.config), strict=True))
-    told = [(g.name,) for g in GROUPS] + [b.groups for b in BRANCHES] + [(), tuple(given)]
-    keep = torch.tensor([[g.name in names for g in GROUPS] for names in told], device=predictor.device)
+    inputs, groups = predictor.encode([measured]), predictor.schema.groups
+    branches = branches_of(predictor.schema)
+    given = dict(
+        zip((g.name for g in groups), given_groups(inputs, predictor.net.config, predictor.schema), strict=True)
+    )
+    told = [(g.name,) for g in groups] + [b.groups for b in branches] + [(), tuple(given)]
+    keep = torch.tensor([[g.name in names for g in groups] for names in told], device=predictor.device)
     logits = predictor.calibrated(coalition_logits(predictor, inputs, keep))
     found = torch.sigmoid(logits.double()).cpu().tolist()
     shown = [p if any(given[n] for n in names) else None for p, names in zip(found, told[:-2], strict=False)]
     return FeatureScores(
-        groups=GROUPS,
-        scores=tuple(shown[: len(GROUPS)]),
-        branches=BRANCHES,
-        branch_scores=tuple(shown[len(GROUPS) :]),
+        groups=groups,
+        scores=tuple(shown[: len(groups)]),
+        branches=branches,
+        branch_scores=tuple(shown[len(groups) :]),
         base=found[-2],
         probability=found[-1],
     )

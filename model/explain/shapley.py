@@ -9,6 +9,7 @@ once a case; a coalition only puts tokens together. Which coalitions are run: `e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,20 +20,23 @@ from scipy.special import expit
 from torch import Tensor
 
 from model.encode import MeasuredCase, drop_groups
-from model.explain.coalitions import coalition_rule, shapley_matrix, values_of
+from model.explain.coalitions import EXACT_NOISE, coalition_design, estimated_values, shapley_matrix
 from model.nets.config import NetConfig
 from model.nets.llnm_net import NetworkInputs, Tokens
+from model.precision import has_bfloat16, reduced_precision
 from model.predict import Predictor
-from model.schema import CATEGORY_TOKENS, GROUPS, MAPS, NUMERIC_TOKENS, Group
+from model.schema import DEFAULT, MAPS, Group, Schema
 
 if TYPE_CHECKING:
     import shap
 
 FloatArray = npt.NDArray[np.float64]
 
-ROWS_AT_ONCE = 128
-COALITIONS, COALITIONS_OF_MANY = 256, 96
+ROWS_AT_ONCE = 32  # more at once is no quicker on a CPU
+COALITIONS, COALITIONS_OF_MANY = 144, 64
 """Coalitions that are run against "missing", and against each case of a background cohort."""
+REDUCED_NOISE = 3e-5
+"""Variance that bfloat16 adds to a worth, as a share of the worths' own (0.009 logit, measured over 128 coalitions)."""
 BACKGROUND_CASES, FEWEST, YEARS = 8, 3, 10.0
 """Cases of a background cohort at most and at least; same age is within so many years."""
 
@@ -57,8 +61,8 @@ class ShapleyResult:
 
     Parameters
     ----------
-    groups : the players, `schema.GROUPS` order.
-    values : (G,) contribution of each to the calibrated logit of LLNM.
+    groups : the players, in the order of the model's schema.
+    values : (G,) contribution of each to the calibrated logit of the endpoint.
     probability_values : (G,) contribution of each to the calibrated probability, by the game of probabilities. They sum
         to the difference of the probabilities, and are no rescaled logits, since the curve between is not straight.
     present : whether the case has any input of the group; an absent one has value 0 unless a background has it.
@@ -143,65 +147,73 @@ def backgrounds(here: MeasuredCase, pool: Sequence[MeasuredCase]) -> dict[str, B
 def group_shapley(
     predictor: Predictor, measured: MeasuredCase, background: Background | None = None, *, exact: bool = False
 ) -> ShapleyResult:
-    """Shapley values of one case over `schema.GROUPS`, in calibrated logits and in probability.
+    """Shapley values of one case over the groups of the model's schema, in calibrated logits and in probability.
 
     Parameters
     ----------
     predictor : shared between threads safely: nothing on it changes.
     measured : from `Predictor.measure`.
     background : None for the learned "missing" tokens.
-    exact : run every coalition; else the fixed rule where there are more than `COALITIONS` (`COALITIONS_OF_MANY` against a
-        background cohort).
+    exact : run every coalition; else the values are estimated where there are more than `COALITIONS`
+        (`COALITIONS_OF_MANY` against a background cohort). The network then runs in bfloat16 where the device computes
+        in it, but for the two worths that are shown: what the values sum to is exact.
     """
-    inputs = predictor.encode([measured])
-    hidden = drop_groups(inputs, torch.zeros(1, len(GROUPS), dtype=torch.bool, device=predictor.device))
+    inputs, groups = predictor.encode([measured]), predictor.schema.groups
+    hidden = drop_groups(inputs, torch.zeros(1, len(groups), dtype=torch.bool, device=predictor.device), predictor.schema)
     rest = hidden if background is None else predictor.encode(background.cases)
-    present = given_groups(inputs, predictor.net.config)
+    present = given_groups(inputs, predictor.net.config, predictor.schema)
     # A group that neither side has changes nothing.
-    other = [given_groups(rest.rows([i]), predictor.net.config) for i in range(len(rest))]
-    players = [g for g in range(len(GROUPS)) if present[g] or any(given[g] for given in other)]
+    other = [given_groups(rest.rows([i]), predictor.net.config, predictor.schema) for i in range(len(rest))]
+    players = [g for g in range(len(groups)) if present[g] or any(given[g] for given in other)]
     few = COALITIONS if background is None else COALITIONS_OF_MANY
-    masks, weights = coalition_rule(len(players), 1 << len(players) if exact else few)
-    keep = torch.zeros(len(masks), len(GROUPS), dtype=torch.bool)
+    whole = 1 << len(players)
+    masks = coalition_design(len(players), whole if exact else few)
+    reduced = len(masks) < whole and has_bfloat16(predictor.device)
+    keep = torch.zeros(len(masks), len(groups), dtype=torch.bool, device=predictor.device)
     for bit, group in enumerate(players):
         keep[:, group] = torch.from_numpy(masks >> bit & 1).bool()
-    logits = predictor.calibrated(coalition_table(predictor, inputs, rest, keep.to(predictor.device)))
-    table = logits.double().cpu().numpy()  # (K, R)
-    game, chances = table.mean(0), expit(table).mean(0)
-    values, in_probability = np.zeros(len(GROUPS)), np.zeros(len(GROUPS))
-    values[players] = values_of(weights, game)
-    in_probability[players] = values_of(weights, chances)
-    whole = 1 << len(players)
+
+    def worths(rows: Tensor, *, reduced: bool) -> tuple[FloatArray, FloatArray]:
+        table = predictor.calibrated(coalition_table(predictor, inputs, rest, rows, reduced=reduced)).double().cpu().numpy()
+        return table.mean(0), expit(table).mean(0)
+
+    game, chances = worths(keep, reduced=reduced)
+    # The rounding of one precision cancels among its own worths; the two that are shown, and the sum, are not rounded.
+    ends, end_chances = worths(keep[[0, -1]], reduced=False) if reduced else (game[[0, -1]], chances[[0, -1]])
+    values, in_probability = np.zeros(len(groups)), np.zeros(len(groups))
+    noise = REDUCED_NOISE if reduced else EXACT_NOISE
+    for into, worth, (least, most) in ((values, game, ends), (in_probability, chances, end_chances)):
+        into[players] = estimated_values(len(players), masks, worth, float(most - least), noise=noise)
     how = "Exact Shapley values" if len(masks) == whole else f"Shapley values from {len(masks)} of {whole:,} coalitions"
     return ShapleyResult(
-        groups=GROUPS,
+        groups=groups,
         values=values,
         probability_values=in_probability,
         present=present,
-        base_logit=float(game[0]),
-        base_probability=float(chances[0]),
-        logit=float(game[-1]),
+        base_logit=float(ends[0]),
+        base_probability=float(end_chances[0]),
+        logit=float(ends[1]),
         method=f"{how} over feature groups",
         baseline=(
             "every group missing (the model's learned “missing” tokens)" if background is None else background.label
         ),
         start="Knowing nothing" if background is None else "Background, mean",
-        model_rows=table.size,
-        residual=float(game[-1] - game[0] - values.sum()),
+        model_rows=len(rest) * (len(masks) + 2 * reduced),
+        residual=float(ends[1] - ends[0] - values.sum()),
     )
 
 
-def given_groups(inputs: NetworkInputs, config: NetConfig) -> tuple[bool, ...]:
+def given_groups(inputs: NetworkInputs, config: NetConfig, schema: Schema = DEFAULT) -> tuple[bool, ...]:
     """Which groups one encoded case has any input of."""
     shown = (inputs.map_present & inputs.view_present[:, :, None]).any(1)[0]
-    numbers = dict(zip((f.name for f in NUMERIC_TOKENS), inputs.numeric_present[0].tolist(), strict=True))
-    categories = dict(zip((f.name for f in CATEGORY_TOKENS), (inputs.categorical[0] > 0).tolist(), strict=True))
+    numbers = dict(zip((f.name for f in schema.numbers), inputs.numeric_present[0].tolist(), strict=True))
+    categories = dict(zip((f.name for f in schema.categories), (inputs.categorical[0] > 0).tolist(), strict=True))
     given = {**numbers, **categories}
     return tuple(
         any(bool(shown[MAPS.index(m)]) for m in group.maps)
         or any(given[f] for f in group.fields if f in config.fields)
         or (group.report and bool(inputs.word_present.any()))
-        for group in GROUPS
+        for group in schema.groups
     )
 
 
@@ -211,20 +223,24 @@ def coalition_logits(predictor: Predictor, inputs: NetworkInputs, keep: Tensor) 
     Parameters
     ----------
     inputs : one encoded case.
-    keep : (R, G) bool, `schema.GROUPS` order; False hides the group.
+    keep : (R, G) bool, in the order of the schema's groups; False hides the group.
     """
-    hidden = drop_groups(inputs, torch.zeros(1, len(GROUPS), dtype=torch.bool, device=keep.device))
+    nothing = torch.zeros(1, keep.shape[1], dtype=torch.bool, device=keep.device)
+    hidden = drop_groups(inputs, nothing, predictor.schema)
     return coalition_table(predictor, inputs, hidden, keep)[0]
 
 
-def coalition_table(predictor: Predictor, inputs: NetworkInputs, rest: NetworkInputs, keep: Tensor) -> Tensor:
+def coalition_table(
+    predictor: Predictor, inputs: NetworkInputs, rest: NetworkInputs, keep: Tensor, *, reduced: bool = False
+) -> Tensor:
     """Uncalibrated logits (K, R) of one case with groups taken from each of K others.
 
     Parameters
     ----------
     inputs : one encoded case.
     rest : K encoded cases; read through the views that the one case has.
-    keep : (R, G) bool, `schema.GROUPS` order; False takes the group from the other case.
+    keep : (R, G) bool, in the order of the schema's groups; False takes the group from the other case.
+    reduced : run the network in bfloat16.
     """
     net = predictor.net
     # One call, so that all have the same word columns.
@@ -232,18 +248,19 @@ def coalition_table(predictor: Predictor, inputs: NetworkInputs, rest: NetworkIn
     # Views that the case lacks have no weight: leave them out.
     views = tokens.view_weight[0] > 0
     words = tokens.clinical.shape[1] - len(net.config.fields)
-    image_group, clinical_group = _token_groups(net.config, words, keep.device)
-    report = next(g for g, group in enumerate(GROUPS) if group.report)
+    image_group, clinical_group = _token_groups(net.config, predictor.schema, words, keep.device)
+    report = next((g for g, group in enumerate(predictor.schema.groups) if group.report), None)
     logits = torch.empty(len(rest), len(keep), device=keep.device)
     for k in range(len(rest)):
         other = k + 1
         for told in (True, False):
-            rows = torch.nonzero(keep[:, report] == told)[:, 0]
+            with_report = keep.any(1) if report is None else keep[:, report]
+            rows = torch.nonzero(with_report == told)[:, 0]
             if not len(rows):
                 continue
             # Word columns after the last word of whichever report is read are empty.
             shown = tokens.clinical_present[0 if told else other, :words]
-            last = int(torch.nonzero(shown).max()) + 1
+            last = int(torch.nonzero(shown).max()) + 1 if words else 0
             for block in torch.split(rows, ROWS_AT_ONCE):
                 with_image = keep[block][:, image_group][:, None, :, None]
                 with_clinical = keep[block][:, clinical_group]
@@ -253,15 +270,18 @@ def coalition_table(predictor: Predictor, inputs: NetworkInputs, rest: NetworkIn
                 clinical = torch.cat([clinical[:, :last], clinical[:, words:]], 1)
                 present = torch.cat([present[:, :last], present[:, words:]], 1)
                 weight = tokens.view_weight[:1, views].expand(len(block), -1)
-                logits[k, block] = net.fuse(Tokens(image, clinical, present, weight)).logit.float()
+                with reduced_precision(predictor.device) if reduced else nullcontext():
+                    logits[k, block] = net.fuse(Tokens(image, clinical, present, weight)).logit.float()
     return logits
 
 
-def _token_groups(config: NetConfig, words: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _token_groups(config: NetConfig, schema: Schema, words: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Group index of every image token (T_I,) and clinical token (T_C,)."""
-    of_map = {m: g for g, group in enumerate(GROUPS) for m in group.maps}
-    of_field = {f: g for g, group in enumerate(GROUPS) for f in group.fields}
-    report = next(g for g, group in enumerate(GROUPS) if group.report)
+    of_map = {m: g for g, group in enumerate(schema.groups) for m in group.maps}
+    of_field = {f: g for g, group in enumerate(schema.groups) for f in group.fields}
+    report = next((g for g, group in enumerate(schema.groups) if group.report), -1)
     image = [of_map[name] for name, _, _ in config.image_tokens]
     clinical = [report] * words + [of_field[name] for name in config.fields]
-    return torch.tensor(image, device=device), torch.tensor(clinical, device=device)
+    return (
+        torch.tensor(image, dtype=torch.long, device=device), torch.tensor(clinical, dtype=torch.long, device=device),
+    )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from model.encode import MeasuredCase
 from model.predict import Predictor
-from model.schema import FIELDS, Value
+from model.schema import DEFAULT, Schema, Value
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -50,10 +50,10 @@ def nearest(query: FloatArray, pool: FloatArray, count: int) -> list[tuple[int, 
     return [(int(i), float(cosine[i])) for i in order]
 
 
-def differences(here: MeasuredCase, there: MeasuredCase) -> tuple[Difference, ...]:
+def differences(here: MeasuredCase, there: MeasuredCase, schema: Schema = DEFAULT) -> tuple[Difference, ...]:
     """Fields that the model reads in which two cases differ notably, in the schema's order."""
     found = []
-    for field in FIELDS:
+    for field in schema.fields:
         if not field.is_token:
             continue
         a, b = here.fields.get(field.name), there.fields.get(field.name)

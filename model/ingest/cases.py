@@ -2,11 +2,13 @@
 
 A cohort folder holds
 
-- `cases.csv`: one row a case. Columns are the names of `model.schema.FIELDS` (labels too), the `PATH_COLUMNS` and
+- `cases.csv`: one row a case. Columns are the names of the schema's fields (labels too), the `PATH_COLUMNS` and
   `SPACING_COLUMNS` of `model.ingest.table`, and `provenance`; only `case_id` must be there.
 - the pictures and masks that its cells name, relative to the folder.
-- optionally `cohort.json`, its card: `name`, `provenance` (synthetic or user), and anything else worth keeping, such
-  as seed and generator version.
+- optionally `cohort.json`, its card: `name`, `provenance` (synthetic or user), an `endpoint` and `fields` of its own
+  (`model.ingest.card`), and anything else worth keeping, such as seed and generator version.
+
+A case may have pictures, a report, fields, or any mixture of the three.
 
 Whatever is wrong in one input is collected and told at once, in one `CaseError`.
 """
@@ -24,6 +26,7 @@ from typing import cast
 import pandas as pd
 
 from model.errors import CaseError, FieldError, ProblemError
+from model.ingest.card import schema_of
 from model.ingest.images import DecodedImage
 from model.ingest.messages import list_faults, nearest, short, some, told, unknown_keys
 from model.ingest.parts import (
@@ -39,15 +42,13 @@ from model.ingest.parts import (
     parse_spacing,
 )
 from model.ingest.table import SPACING_COLUMNS, TABLE_NAME, image_column, mask_column, present_values, read_table
-from model.schema import FIELD, FIELDS, LABELS, VIEWS, Case, Field, Mask, Provenance, Value, View, ViewImage
+from model.schema import DEFAULT, VIEWS, Case, Field, Mask, Provenance, Schema, Value, View, ViewImage
 
 CARD_NAME = "cohort.json"
 
 _MASK_KEYS: Mapping[str, Target] = {"nodule_mask": "nodule", "gland_mask": "gland"}
 _VIEW_KEYS = ("file", "pixel_spacing_mm", *_MASK_KEYS)
 _CASE_KEYS = ("case_id", "centre", "provenance", "report_text", "images", "fields", "labels")
-_VALUE_NAMES = tuple(spec.name for spec in FIELDS if spec.name not in ("case_id", "report_text"))
-_LABEL_NAMES = tuple(spec.name for spec in LABELS)
 _LOG = logging.getLogger(__name__)
 
 
@@ -67,13 +68,14 @@ class Cohort:
     ----------
     name : from the card, or the folder's name.
     provenance : from the card; without one, that of the rows if they agree, else "user".
-    table : one row a case and always the same columns: every field of `model.schema.FIELDS` (numbers float64; flags
+    table : one row a case and always the same columns: every field of `schema` (numbers float64; flags
         True, False or None; categories `category` with their values in order; text str, "" where none),
         `PATH_COLUMNS` (text, as given), `SPACING_COLUMNS` (float64, of the files) and `provenance`.
     root : the folder that the pictures lie in.
     notices : what was changed or ignored on reading, one sentence each.
     card : what `cohort.json` holds.
     use_masks : whether `case` attaches the masks on disk; False leaves them to the network, as for a user's picture.
+    schema : fields, groups and endpoint.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Cohort:
     notices: tuple[str, ...] = ()
     card: Mapping[str, object] = field(default_factory=dict)
     use_masks: bool = False
+    schema: Schema = DEFAULT
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -99,12 +102,13 @@ class Cohort:
         Raises
         ------
         CaseError
-            If the cohort has no such case, or the case no picture.
+            If the cohort has no such case, or the case nothing to read.
         ImageError
             If a picture (or, with `use_masks`, a mask) cannot be read.
         """
         row = self._row(case_id)
-        return _case(case_id, self._images(row, self.use_masks), present_values(row), str(row["provenance"]))
+        values = present_values(row, self.schema)
+        return _case(case_id, self._images(row, self.use_masks), values, str(row["provenance"]), self.schema)
 
     def iter_cases(self) -> Iterator[Case]:
         """Every case in the order of the table, decoded one at a time."""
@@ -158,17 +162,18 @@ def read_cohort(path: Path | str, *, use_masks: bool = False) -> Cohort:
     path = Path(path)
     csv_path = path / TABLE_NAME if path.is_dir() else path
     root = csv_path.parent
-    table, notices = read_table(csv_path)
     card = read_card(root)
+    schema = schema_of(card, where=str(root / CARD_NAME))
+    table, notices = read_table(csv_path, schema)
     rows = set(table["provenance"].dropna())
     given = str(card.get("provenance") or (rows.pop() if len(rows) == 1 else "user"))
     table["provenance"] = table["provenance"].fillna(given)
     name = str(card.get("name") or root.resolve().name)
-    return Cohort(name, cast(Provenance, given), table, root, notices, card, use_masks)
+    return Cohort(name, cast(Provenance, given), table, root, notices, card, use_masks, schema)
 
 
-def read_case(path: Path | str) -> Case:
-    """Read one case from a JSON file, whose files are relative to its folder and may not leave it.
+def read_case(path: Path | str, schema: Schema = DEFAULT) -> Case:
+    """Read one case from a JSON file whose files are relative to its folder and may not leave it.
 
     ```json
     {"case_id": "A1", "centre": "H2", "provenance": "user", "report_text": "…",
@@ -177,7 +182,7 @@ def read_case(path: Path | str) -> Case:
                                  "nodule_mask": "n.png", "gland_mask": "g.png"}},
      "fields": {"age_years": 43, "sex": "female"}, "labels": {"llnm": true}}
     ```
-    Only `case_id` and one image must be there. What was changed on the way in is logged as a warning.
+    Only `case_id` and an image, a report or a field must be there. What was changed on the way in is logged as a warning.
 
     Raises
     ------
@@ -189,12 +194,13 @@ def read_case(path: Path | str) -> Case:
     faults = unknown_keys(raw, _CASE_KEYS, "")
     images, notices = _images_from_json(path.parent, _object(raw, "images", faults), faults)
     labels = _object(raw, "labels", faults)
-    faults += unknown_keys(labels, _LABEL_NAMES, "labels: ")
-    values = {**_object(raw, "fields", faults), **{name: labels[name] for name in _LABEL_NAMES if name in labels}}
+    label_names = [spec.name for spec in schema.labels]
+    faults += unknown_keys(labels, label_names, "labels: ")
+    values = {**_object(raw, "fields", faults), **{name: labels[name] for name in label_names if name in labels}}
     if "centre" in raw:
         values["centre"] = raw["centre"]
     report, origin = raw.get("report_text"), raw.get("provenance")
-    case, more = _assemble(raw.get("case_id"), images, values, report, origin, faults, where=str(path))
+    case, more = _assemble(raw.get("case_id"), images, values, report, origin, faults, where=str(path), schema=schema)
     for notice in (*notices, *more):
         _LOG.warning("%s: %s", path.name, notice)
     return case
@@ -206,17 +212,19 @@ def case_from_form(
     spacing_mm: Spacing | Mapping[View, Spacing | None] | None,
     fields: Mapping[str, object],
     report_text: str,
+    schema: Schema = DEFAULT,
 ) -> tuple[Case, tuple[str, ...]]:
     """Make a case of what a form holds, with the notices that its reader should see.
 
     Parameters
     ----------
     case_id : pseudonym.
-    images : decoded pictures by view; at least one.
+    images : decoded pictures by view.
     spacing_mm : size of a pixel of the files as uploaded, for all views or by view; None where unknown. Where a picture
         was shrunk, its spacing is widened to match.
     fields : raw values by field name, `centre` and labels among them; empty ones are missing.
     report_text : the report as pasted.
+    schema : of the model that is to read it.
 
     Raises
     ------
@@ -232,14 +240,15 @@ def case_from_form(
             views[view] = ViewImage(image.pixels, None if spacing is None else image.spacing(spacing))
         except ProblemError as error:
             faults.append(told(error))
-    case, notices = _assemble(case_id, views, fields, report_text, None, faults, where="form")
+    case, notices = _assemble(case_id, views, fields, report_text, None, faults, where="form", schema=schema)
     return case, (*(notice for image in images.values() for notice in image.notices), *notices)
 
 
-def read_cases(path: Path | str, *, use_masks: bool = False) -> Iterator[Case]:
+def read_cases(path: Path | str, *, use_masks: bool = False, schema: Schema = DEFAULT) -> Iterator[Case]:
     """Cases of a JSON file, a cohort folder, a cohort's CSV file or a folder of JSON files, one at a time.
 
-    A table is validated whole before the first case comes; `use_masks` is for tables alone (see `Cohort`).
+    A table is validated whole before the first case comes; `use_masks` is for tables alone (see `Cohort`),
+    `schema` for JSON files alone, since a table has a card of its own.
 
     Raises
     ------
@@ -252,16 +261,16 @@ def read_cases(path: Path | str, *, use_masks: bool = False) -> Iterator[Case]:
         if not files:
             what = f"neither {TABLE_NAME} nor any JSON file in it"
             raise CaseError(what, where=str(path), fix="Name a JSON file, a table or a cohort folder.")
-        return _read_each(files)
+        return _read_each(files, schema)
     if path.suffix.lower() == ".json":
-        return _read_each([path])
+        return _read_each([path], schema)
     return read_cohort(path, use_masks=use_masks).iter_cases()
 
 
-def _read_each(files: Iterable[Path]) -> Iterator[Case]:
+def _read_each(files: Iterable[Path], schema: Schema) -> Iterator[Case]:
     seen: dict[str, str] = {}
     for file in files:
-        case = read_case(file)
+        case = read_case(file, schema)
         if case.case_id in seen:
             what = f"case_id {short(case.case_id)} is also in {seen[case.case_id]}"
             raise CaseError(what, where=str(file), fix="Give every case its own pseudonym.")
@@ -269,16 +278,19 @@ def _read_each(files: Iterable[Path]) -> Iterator[Case]:
         yield case
 
 
-def _case(case_id: str, images: Mapping[View, ViewImage], values: Mapping[str, Value], provenance: str) -> Case:
+def _case(
+    case_id: str, images: Mapping[View, ViewImage], values: Mapping[str, Value], provenance: str, schema: Schema
+) -> Case:
     """A case of validated values: each goes where its role says, so that no label can become an input."""
     return Case(
         case_id=case_id,
         images=images,
-        fields=only(values, "input", "measured", "comparator"),
+        fields=only(values, "input", "measured", "comparator", schema=schema),
         report_text=str(values.get("report_text", "")),
         centre=str(values.get("centre", "")),
         provenance=cast(Provenance, provenance),
-        labels=only(values, "label"),
+        labels=only(values, "label", schema=schema),
+        schema=schema,
     )
 
 
@@ -290,9 +302,11 @@ def _assemble(
     provenance: object,
     faults: list[str],
     where: str,
+    schema: Schema,
 ) -> tuple[Case, tuple[str, ...]]:
     """Validate the rest and build the case, or raise one CaseError with `faults` and all that is found here."""
-    faults += unknown_keys(raw_values, _VALUE_NAMES, "fields: ")
+    specs = {name: spec for name, spec in schema.by_name.items() if name not in ("case_id", "report_text")}
+    faults += unknown_keys(raw_values, specs, "fields: ")
 
     def take(spec: Field, raw: object) -> Value | None:
         try:
@@ -301,8 +315,8 @@ def _assemble(
             faults.append(told(error))
             return None
 
-    values = {name: value for name in _VALUE_NAMES if (value := take(FIELD[name], raw_values.get(name))) is not None}
-    pseudonym = take(FIELD["case_id"], case_id)
+    values = {name: value for name, spec in specs.items() if (value := take(spec, raw_values.get(name))) is not None}
+    pseudonym = take(schema.by_name["case_id"], case_id)
     faults += id_faults(pseudonym)
     origin = take(PROVENANCE, provenance) or "user"
     notices: tuple[str, ...] = ()
@@ -314,11 +328,12 @@ def _assemble(
             faults.append(told(error))
     elif report_text is not None:
         faults.append("report_text: not a text")
-    if not images and not faults:  # else a faulty picture would be told twice
-        faults.append("images: none; give a transverse or longitudinal picture")
+    readable = only(values, "input", "measured", "comparator", schema=schema) or str(values.get("report_text", "")).strip()
+    if not images and not readable and not faults:  # else a faulty picture would be told twice
+        faults.append("nothing to read; give a transverse or longitudinal picture, a report or a field")
     if faults:
         raise list_faults(faults, where=where)
-    return _case(str(pseudonym), images, values, str(origin)), notices
+    return _case(str(pseudonym), images, values, str(origin), schema), notices
 
 
 def _images_from_json(

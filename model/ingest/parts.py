@@ -11,7 +11,7 @@ from model.errors import CaseError, FieldError, ImageError
 from model.ingest.images import MAX_FILE_BYTES, decode_image, decode_mask
 from model.ingest.messages import short
 from model.ingest.reports import CleanReport, clean_report, find_identifiers
-from model.schema import FIELD, Field, Role, Value, ViewImage, parse
+from model.schema import DEFAULT, Field, Role, Schema, Value, ViewImage, parse
 
 Target = Literal["nodule", "gland"]
 TARGETS: tuple[Target, ...] = ("nodule", "gland")
@@ -61,9 +61,9 @@ def id_faults(case_id: object) -> list[str]:
     return []
 
 
-def only(values: Mapping[str, Value], *roles: Role) -> dict[str, Value]:
+def only(values: Mapping[str, Value], *roles: Role, schema: Schema = DEFAULT) -> dict[str, Value]:
     """The values whose field has one of the roles."""
-    return {name: value for name, value in values.items() if FIELD[name].role in roles}
+    return {name: value for name, value in values.items() if schema.by_name[name].role in roles}
 
 
 def clean(report_text: str) -> CleanReport:

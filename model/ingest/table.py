@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from model.errors import CaseError, FieldError
 from model.ingest.messages import MAX_TOLD, list_faults, nearest, short, some, told
 from model.ingest.parts import PROVENANCE, SPACING, TARGETS, Target, clean, id_faults, inside, parse_single
-from model.schema import FIELD, FIELDS, VIEWS, Field, Value, View
+from model.schema import DEFAULT, VIEWS, Field, Schema, Value, View
 
 TABLE_NAME = "cases.csv"
 
@@ -37,12 +37,12 @@ PATH_COLUMNS = (*IMAGE_COLUMNS, *(mask_column(target, view) for view in VIEWS fo
 SPACING_COLUMNS = ("pixel_spacing_row_mm", "pixel_spacing_column_mm")
 """As read; a file may give one `pixel_spacing_mm` for both."""
 
-_COLUMNS: Mapping[str, Field] = {
-    **FIELD,
+_BESIDE: Mapping[str, Field] = {
     **{column: Field(column, column, "text", "identity", "File in the folder.") for column in PATH_COLUMNS},
     **dict.fromkeys((*SPACING_COLUMNS, SPACING.name), SPACING),
     PROVENANCE.name: PROVENANCE,
 }
+"""Columns of a table that are no fields of a case."""
 
 _Values = list[Value | None]
 _Faults = list[tuple[int, str]]  # (row number, what is wrong)
@@ -58,8 +58,8 @@ class Sheet:
     separator: str
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Read and validate a cohort table; its pictures are looked for, not decoded.
+def read_table(path: Path, schema: Schema = DEFAULT) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Read and validate a cohort table by a schema; its pictures are looked for, not decoded.
 
     Returns
     -------
@@ -71,50 +71,52 @@ def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     CaseError
         If the file is missing or no table, or for everything wrong in its cells together.
     """
-    sheet = next(iter_sheets(path))
-    table, faults, notices = parse_sheet(sheet, path.parent)
+    sheet = next(iter_sheets(path, schema))
+    table, faults, notices = parse_sheet(sheet, path.parent, schema)
     if faults:
         raise list_faults([f"row {number}, {fault}" for number, fault in faults], where=str(path))
     return table, notices
 
 
-def parse_sheet(sheet: Sheet, root: Path) -> tuple[pd.DataFrame, list[tuple[int, str]], tuple[str, ...]]:
+def parse_sheet(sheet: Sheet, root: Path, schema: Schema = DEFAULT) -> tuple[pd.DataFrame, list[tuple[int, str]], tuple[str, ...]]:
     """Validate a table, or a part of one.
 
     Parameters
     ----------
     sheet : from `iter_sheets`.
     root : folder that its pictures lie in.
+    schema : of the cohort.
 
     Returns
     -------
     The table as `read_table` gives it, a row for each of the sheet; its faults as (row number, what is wrong), whose cells
     are missing in the table; and notices.
     """
+    specs = {**schema.by_name, **_BESIDE}
     has_images = not set(IMAGE_COLUMNS).isdisjoint(sheet.header)
     faults: _Faults = _check_lengths(sheet)
     columns: dict[str, _Values] = {}
-    for column in _COLUMNS:
-        columns[column], bad = _parse_column(column, sheet)
+    for column, spec in specs.items():
+        columns[column], bad = _parse_column(column, spec, sheet)
         faults += bad
     faults += _check_ids(sheet.numbers, columns["case_id"])
-    faults += _check_paths(root, sheet.numbers, columns, required=has_images)
+    faults += _check_paths(root, sheet.numbers, columns, specs, required=has_images)
     faults += _settle_spacing(sheet.numbers, columns)
     columns["report_text"], notices, bad = _clean_reports(sheet.numbers, columns["report_text"])
     faults += bad
-    if unknown := [f"{short(c)}{nearest(c, _COLUMNS)}" for c in sheet.header if c and c not in _COLUMNS]:
+    if unknown := [f"{short(c)}{nearest(c, specs)}" for c in sheet.header if c and c not in specs]:
         notices.insert(0, f"Unknown columns were ignored: {some(unknown)}.")
     if not has_images:
-        notices.append("The table names no pictures: its cases can be counted, but not predicted.")
+        notices.append("The table names no pictures: whatever is predicted of its cases rests on reports and fields alone.")
     del columns[SPACING.name]
-    table = pd.DataFrame({c: _series(_COLUMNS[c], values) for c, values in columns.items()})
+    table = pd.DataFrame({c: _series(specs[c], values) for c, values in columns.items()})
     return table, sorted(faults), tuple(notices)
 
 
-def present_values(row: Mapping[str, object]) -> dict[str, Value]:
+def present_values(row: Mapping[str, object], schema: Schema = DEFAULT) -> dict[str, Value]:
     """Schema values of a row of the table as plain Python values; missing ones are left out."""
     values: dict[str, Value] = {}
-    for spec in FIELDS:
+    for spec in schema.fields:
         raw = row[spec.name]
         if raw is None or raw == "" or raw != raw:  # NaN is the one value unlike itself
             continue
@@ -125,12 +127,14 @@ def present_values(row: Mapping[str, object]) -> dict[str, Value]:
     return values
 
 
-def iter_sheets(path: Path, size: int | None = None) -> Iterator[Sheet]:
+def iter_sheets(path: Path, schema: Schema = DEFAULT, size: int | None = None) -> Iterator[Sheet]:
     """A table as text, in parts of at most `size` rows that are not empty, read as they are asked for; whole where None.
 
     Parameters
     ----------
     path : text separated by commas, semicolons or tabs, or Parquet.
+    schema : of the cohort.
+    size : rows of a part.
 
     Raises
     ------
@@ -141,10 +145,10 @@ def iter_sheets(path: Path, size: int | None = None) -> Iterator[Sheet]:
     header: list[str] = []
     rows, numbers, separator, found = list[list[str]](), list[int](), ",", False
     try:
-        for number, separator, row in _parquet_lines(path) if path.suffix.lower() == ".parquet" else _text_lines(path):
+        for number, separator, row in _parquet_lines(path) if path.suffix.lower() == ".parquet" else _text_lines(path, schema):
             if number == 1:
                 header = [name.strip().lower() for name in row]
-                _check_header(header, where)
+                _check_header(header, where, schema)
             elif any(cell.strip() for cell in row):
                 rows.append(row)
                 numbers.append(number)
@@ -168,12 +172,12 @@ def iter_sheets(path: Path, size: int | None = None) -> Iterator[Sheet]:
         yield Sheet(header, rows, numbers, separator)
 
 
-def _text_lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+def _text_lines(path: Path, schema: Schema) -> Iterator[tuple[int, str, list[str]]]:
     """Number of a row, the separator, its cells; the first row is the header."""
     with path.open(encoding=_encoding(path), newline="") as file:
         first = file.readline().replace('"', "").lower()
         file.seek(0)
-        separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & _COLUMNS.keys()))
+        separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & (schema.by_name.keys() | _BESIDE.keys())))
         for number, row in enumerate(csv.reader(file, delimiter=separator), 1):
             yield number, separator, row
 
@@ -206,11 +210,11 @@ def _encoding(path: Path) -> str:
     raise CaseError("neither UTF-8 nor Windows-1252 text", where=str(path), fix="Save the table as “CSV UTF-8”.")
 
 
-def _check_header(header: list[str], where: str) -> None:
+def _check_header(header: list[str], where: str, schema: Schema) -> None:
     if doubled := sorted({name for name in header if name and header.count(name) > 1}):
         raise CaseError(f"columns given twice: {some(doubled)}", where=where, fix="Keep one of each.")
     if "case_id" not in header:
-        fix = f"Name the columns as the schema does: {', '.join(FIELD)}."
+        fix = f"Name the columns as the schema does: {', '.join(schema.by_name)}."
         raise CaseError(f"there is no column case_id{nearest('case_id', header)}", where=where, fix=fix)
 
 
@@ -224,11 +228,11 @@ def _check_lengths(sheet: Sheet) -> _Faults:
     ]
 
 
-def _parse_column(column: str, sheet: Sheet) -> tuple[_Values, _Faults]:
+def _parse_column(column: str, spec: Field, sheet: Sheet) -> tuple[_Values, _Faults]:
     """Values of a column and its faults; each distinct cell is parsed once."""
     if column not in sheet.header:
         return [None] * len(sheet.rows), []
-    spec, position = _COLUMNS[column], sheet.header.index(column)
+    position = sheet.header.index(column)
     parsed: dict[str, Value | FieldError | None] = {}
     values: _Values = []
     faults: _Faults = []
@@ -270,7 +274,14 @@ def _check_ids(numbers: Sequence[int], ids: _Values) -> _Faults:
     return faults
 
 
-def _check_paths(root: Path, numbers: Sequence[int], columns: Mapping[str, _Values], *, required: bool) -> _Faults:
+def _check_paths(
+    root: Path, numbers: Sequence[int], columns: Mapping[str, _Values], specs: Mapping[str, Field], *, required: bool
+) -> _Faults:
+    """Files that are not there, and, in a table with pictures, rows with nothing to read.
+
+    A table without pictures may hold anything: its rows can at least be counted.
+    """
+    readable = (*IMAGE_COLUMNS, "report_text", *(n for n, f in specs.items() if f.role in ("input", "measured", "comparator")))
     faults: _Faults = []
     for i, number in enumerate(numbers):
         for column in PATH_COLUMNS:
@@ -279,8 +290,8 @@ def _check_paths(root: Path, numbers: Sequence[int], columns: Mapping[str, _Valu
                     inside(root, str(file), column)
                 except CaseError as error:
                     faults.append((number, told(error)))
-        if required and all(columns[column][i] is None for column in IMAGE_COLUMNS):
-            faults.append((number, "no picture: name a transverse or longitudinal image"))
+        if required and all(columns[column][i] is None for column in readable):
+            faults.append((number, "nothing to read: no picture, no report, no field"))
     return faults
 
 

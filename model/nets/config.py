@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from model.errors import CheckpointError
-from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, PAPER_FIELDS, MapName
+from model.schema import DEFAULT, FIELD, MAPS, PAPER_FIELDS, MapName, Schema
 
 Cross = Literal["both", "text_to_image", "image_to_text", "none"]
 Stem = Literal["patch", "conv"]
 
-ALL_FIELDS: tuple[str, ...] = tuple(f.name for f in (*NUMERIC_TOKENS, *CATEGORY_TOKENS))
-"""Every clinical field a network can be given, in token order."""
+ALL_FIELDS: tuple[str, ...] = DEFAULT.tokens
+"""Every built-in field that a network can be given, in token order."""
+
+_LATER: Mapping[str, bool] = {"images": True, "wide": False, "stages": True}
+"""Switches that older cards lack, with what they then are."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class NetConfig:
     mlp_width : hidden units of each layer's MLP.
     fusion_layers : bidirectional attention layers (BMA) over the two streams.
     self_layers : self-attention layers over the concatenated streams.
-    text_tokens : word tokens of a report, M.
+    text_tokens : word tokens of a report, M; 0 for a network that reads none.
     map_size : side S of each image map, in pixels.
     patch : side of the square a visual token stands for, in pixels; must divide `map_size`, and be a power of two
         from 4 where `stem` is "conv".
@@ -36,11 +39,16 @@ class NetConfig:
     text_feature_width : None learns word embeddings; a number (768 for BERT) projects `NetworkInputs.word_features`.
     attention_dropout, dropout : shares dropped in training, of attention weights and of activations (0 ≤ share < 1).
     alpha : weight α of the cross-modal term of a fusion layer.
-    fields : clinical fields that become tokens; kept in schema order, numbers before categories.
+    fields : clinical fields that become tokens, in the schema's order, numbers before categories; built-in ones alone
+        are put into that order.
     cross : directions of the fusion layers' cross-modal terms; "text_to_image" lets only the image stream read the
         clinical one. For ablations.
     stem : "patch" cuts a map into tokens by one convolution as published; "conv" looks at every pixel and then
         halves the map with convolutions, so that texture finer than a token can be told apart *(ours)*.
+    images : whether there is an image stream; without one, nothing is built for it and `fusion_layers` must be 0.
+    wide : whether each field also adds to the logit by itself, beside what the tokens say together ("wide and deep",
+        Cheng et al. 2016): for cohorts of hundreds of cases, where a linear model is hard to beat.
+    stages : whether there is a head for the risk stages.
 
     Raises
     ------
@@ -64,11 +72,14 @@ class NetConfig:
     fields: tuple[str, ...] = ALL_FIELDS
     cross: Cross = "both"
     stem: Stem = "conv"
+    images: bool = True
+    wide: bool = False
+    stages: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "mlp_width", "text_tokens", "map_size", "patch", "vocab_size"):
+        for name in ("width", "heads", "mlp_width", "map_size", "patch", "vocab_size"):
             self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 1, "a whole number ≥ 1")
-        for name in ("fusion_layers", "self_layers"):
+        for name in ("fusion_layers", "self_layers", "text_tokens"):
             self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 0, "a whole number ≥ 0")
         for name in ("attention_dropout", "dropout"):
             self._require(name, 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
@@ -83,10 +94,16 @@ class NetConfig:
             self._require(
                 "patch", self.patch >= 4 and self.patch.bit_count() == 1, "a power of two ≥ 4 with stem 'conv'"
             )
-        unknown = sorted(set(self.fields) - set(ALL_FIELDS))
-        if unknown:
-            raise ValueError(f"fields: {', '.join(unknown)} not among the model's fields ({', '.join(ALL_FIELDS)})")
-        object.__setattr__(self, "fields", tuple(name for name in ALL_FIELDS if name in self.fields))
+        for name in _LATER:
+            self._require(name, isinstance(getattr(self, name), bool), "true or false")
+        self._require("fusion_layers", self.images or self.fusion_layers == 0, "0 without images")
+        unread = sorted(name for name in set(self.fields) & set(FIELD) if not FIELD[name].is_token)
+        if unread:
+            raise ValueError(f"fields: {', '.join(unread)} not among the model's fields ({', '.join(ALL_FIELDS)})")
+        if not self.fields and not self.text_tokens:
+            raise ValueError("fields: must not be empty where text_tokens is 0, got ()")
+        if set(self.fields) <= set(ALL_FIELDS):
+            object.__setattr__(self, "fields", tuple(name for name in ALL_FIELDS if name in self.fields))
 
     def _require(self, name: str, holds: bool, wanted: str) -> None:
         if not holds:
@@ -100,7 +117,7 @@ class NetConfig:
     @property
     def image_tokens(self) -> list[tuple[MapName, int, int]]:
         """What each image token of a view stands for: map, row and column of its patch."""
-        return [(name, row, col) for name in MAPS for row in range(self.grid) for col in range(self.grid)]
+        return [(name, row, col) for name in (MAPS if self.images else ()) for row in range(self.grid) for col in range(self.grid)]
 
     @property
     def clinical_tokens(self) -> list[str]:
@@ -122,6 +139,7 @@ class NetConfig:
         """
         fix = "Restore the checkpoint, or train it again with this version."
         expected = {f.name for f in fields(cls)}
+        data = {**_LATER, **data}
         different = sorted(expected ^ set(data))
         if different:
             raise CheckpointError(f"{', '.join(different)} missing or unknown", where="network configuration", fix=fix)
@@ -162,6 +180,22 @@ def paper_config() -> NetConfig:
         dropout=0.3,
         fields=PAPER_FIELDS,
         stem="patch",
+    )
+
+
+def columns(config: NetConfig, schema: Schema) -> tuple[list[int], list[int]]:
+    """Places of the network's fields among the schema's numbers and among its categories.
+
+    Raises
+    ------
+    ValueError
+        If a field is no token of the schema, or they are not in its order.
+    """
+    if config.fields != tuple(name for name in schema.tokens if name in config.fields):
+        raise ValueError(f"fields: must be tokens of the schema in its order ({', '.join(schema.tokens)}), got {config.fields}")
+    return (
+        [i for i, f in enumerate(schema.numbers) if f.name in config.fields],
+        [i for i, f in enumerate(schema.categories) if f.name in config.fields],
     )
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from model.nets.blocks import Directions, FusionLayer, SelfAttentionLayer
-from model.nets.config import NetConfig
-from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, category_values
+from model.nets.config import NetConfig, columns
+from model.schema import DEFAULT, MAPS, Schema, category_values
 
 SPREAD = 0.1
 """Standard deviation of learned tokens and positions at the start."""
@@ -29,13 +29,13 @@ class NetworkInputs:
 
     Parameters
     ----------
-    maps : (B, V, 3, S, S) float in 0…1, `schema.MAPS` order.
+    maps : (B, V, 3, S, S) float in 0…1, `schema.MAPS` order; S is 0 for a network without images.
     map_present : (B, V, 3) bool; False puts the learned "missing" token in the place of every token of that map.
     view_present : (B, V) bool; absent views are left out of the average. Without any view, the first stands in with
         all its maps missing.
-    numeric : (B, N) float, (value − mean) / spread in `schema.NUMERIC_TOKENS` order; read only where present.
+    numeric : (B, N) float, (value − mean) / spread in the order of `Schema.numbers`; read only where present.
     numeric_present : (B, N) bool.
-    categorical : (B, C) long in `schema.CATEGORY_TOKENS` order; 0 missing, else 1 + index in `category_values(field)`.
+    categorical : (B, C) long in the order of `Schema.categories`; 0 missing, else 1 + index in `category_values(field)`.
     word_ids : (B, M) long, 0 is padding.
     word_present : (B, M) bool; False for padding and removed words. Without any word, a learned "no report" token
         stands in.
@@ -99,7 +99,8 @@ class Tokens:
     Parameters
     ----------
     image : (B, V, T_I, W).
-    clinical : (B, T_C, W), words first, then fields.
+    clinical : (B, T_C, W), words first, then fields. A wide network has one more channel at the end: what the token adds
+        to the logit by itself, so that hidden fields are hidden there too.
     clinical_present : (B, T_C) bool; False for padding and removed words.
     view_weight : (B, V) float, shares of the views in the average; each row sums to one.
     """
@@ -147,14 +148,14 @@ class NetworkOutput:
 
     Parameters
     ----------
-    logit : (B,) uncalibrated logit of LLNM.
-    stage_logits : (B, 3), stages 1, 2, 3.
+    logit : (B,) uncalibrated logit of the endpoint.
+    stage_logits : (B, 3), stages 1, 2, 3; None for a network without stages.
     embedding : (B, W), the views averaged, before the heads.
     attention : None unless asked for.
     """
 
     logit: Tensor
-    stage_logits: Tensor
+    stage_logits: Tensor | None
     embedding: Tensor
     attention: Attention | None
 
@@ -165,34 +166,36 @@ class LlnmNet(nn.Module):
     Parameters
     ----------
     config : sizes and switches.
+    schema : what its fields are; raises ValueError where a field is not in it.
     """
 
-    def __init__(self, config: NetConfig) -> None:
+    def __init__(self, config: NetConfig, schema: Schema = DEFAULT) -> None:
         super().__init__()
         self.config = config
         width, dropout = config.width, config.dropout
-        self.numeric_columns = [i for i, f in enumerate(NUMERIC_TOKENS) if f.name in config.fields]
-        self.category_columns = [i for i, f in enumerate(CATEGORY_TOKENS) if f.name in config.fields]
+        self.numeric_columns, self.category_columns = columns(config, schema)
 
-        # Image stream: each map has its own stem, run side by side as groups of one convolution.
-        self.stem = _stem(config)
-        self.map_missing = _learned(len(MAPS), 1, width)
-        self.map_type = _learned(len(MAPS), 1, width)
-        self.patch_position = _learned(len(MAPS), config.grid**2, width)
-        self.image_embedding = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout))
+        if config.images:
+            # Image stream: each map has its own stem, run side by side as groups of one convolution.
+            self.stem = _stem(config)
+            self.map_missing = _learned(len(MAPS), 1, width)
+            self.map_type = _learned(len(MAPS), 1, width)
+            self.patch_position = _learned(len(MAPS), config.grid**2, width)
+            self.image_embedding = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout))
 
         # Clinical stream: words, numbers (value × vector + vector of the field), categories (a row per value).
         self.words: nn.Embedding | nn.Linear
-        if config.text_feature_width is None:
-            self.words = nn.Embedding(config.vocab_size, width)
-        else:
-            self.words = nn.Linear(config.text_feature_width, width)
-        self.word_position = _learned(config.text_tokens, width)
-        self.no_report = _learned(width)
+        if config.text_tokens:
+            if config.text_feature_width is None:
+                self.words = nn.Embedding(config.vocab_size, width)
+            else:
+                self.words = nn.Linear(config.text_feature_width, width)
+            self.word_position = _learned(config.text_tokens, width)
+            self.no_report = _learned(width)
         self.number_slope = _learned(len(self.numeric_columns), width)
         self.number_field = _learned(len(self.numeric_columns), width)
         self.number_missing = _learned(len(self.numeric_columns), width)
-        sizes = [1 + len(category_values(CATEGORY_TOKENS[i])) for i in self.category_columns]
+        sizes = [1 + len(category_values(schema.categories[i])) for i in self.category_columns]
         self.category_rows = nn.Embedding(max(sum(sizes), 1), width)
         self.category_offset: Tensor
         self.register_buffer(
@@ -222,9 +225,14 @@ class LlnmNet(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 1))
-        self.stage_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 3))
+        if config.stages:
+            self.stage_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 3))
+        if config.wide:
+            self.wide = WidePath(len(self.numeric_columns), max(sum(sizes), 1))
         self.apply(_initialise)
-        if isinstance(self.words, nn.Embedding):
+        if config.wide:
+            nn.init.zeros_(self.wide.rows.weight)
+        if config.text_tokens and isinstance(self.words, nn.Embedding):
             nn.init.zeros_(self.words.weight)  # a word that training never meets stays without meaning
 
     def forward(self, inputs: NetworkInputs, *, return_attention: bool = False) -> NetworkOutput:
@@ -248,19 +256,27 @@ class LlnmNet(nn.Module):
         stem_output : what the stem made of the maps, where it was run before (by Grad-CAM++, to see between its layers).
         """
         self._check(inputs)
-        image = self._image_tokens(inputs, self.run_stem(inputs) if stem_output is None else stem_output)
         words, word_present = self._word_tokens(inputs, trim=trim)
         clinical = torch.cat([words, self._number_tokens(inputs), self._category_tokens(inputs)], 1)  # (B, T_C, W)
         clinical_present = torch.cat(
             [word_present, word_present.new_ones(len(inputs), clinical.shape[1] - words.shape[1])], 1
         )
+        clinical = self.clinical_embedding(clinical)
+        if self.config.wide:
+            alone = self._wide(inputs)  # (B, fields)
+            alone = torch.cat([alone.new_zeros(words.shape[:2]), alone], 1)
+            clinical = torch.cat([clinical, alone[..., None]], -1)
+        if not self.config.images:
+            empty = clinical.new_zeros(len(inputs), 1, 0, self.config.width)  # one view, of no tokens
+            return Tokens(empty, clinical, clinical_present, clinical.new_ones(len(inputs), 1))
+        image = self._image_tokens(inputs, self.run_stem(inputs) if stem_output is None else stem_output)
         views = inputs.view_present.to(image.dtype)
         stand_in = torch.zeros_like(views)
         stand_in[:, 0] = 1.0
         views = torch.where(inputs.view_present.any(1, keepdim=True), views, stand_in)
         return Tokens(
             image=self.image_embedding(image),
-            clinical=self.clinical_embedding(clinical),
+            clinical=clinical,
             clinical_present=clinical_present,
             view_weight=views / views.sum(1, keepdim=True),
         )
@@ -269,7 +285,10 @@ class LlnmNet(nn.Module):
         """Everything after `embed`: fusion, joint attention, pooling, averaging of the views, heads."""
         b, v = tokens.image.shape[:2]
         image = tokens.image.flatten(0, 1)  # (B·V, T_I, W)
-        clinical = tokens.clinical.repeat_interleave(v, 0)  # (B·V, T_C, W); the views share the clinical tokens
+        clinical, alone = tokens.clinical, None
+        if self.config.wide:
+            clinical, alone = clinical[..., :-1], clinical[..., -1].sum(1)
+        clinical = clinical.repeat_interleave(v, 0)  # (B·V, T_C, W); the views share the clinical tokens
         clinical_present = tokens.clinical_present.repeat_interleave(v, 0)
         fusion, joint = [], []
         for layer in self.fusion:
@@ -289,11 +308,17 @@ class LlnmNet(nn.Module):
             attention = Attention(tuple(fusion), tuple(joint), share, image.shape[1])
         pooled = (share[:, None] @ self.norm(x)).view(b, v, -1)  # mean over the tokens that are present
         embedding = (tokens.view_weight[:, None] @ pooled)[:, 0]  # (B, W)
-        return NetworkOutput(self.head(embedding)[:, 0], self.stage_head(embedding), embedding, attention)
+        logit = self.head(embedding)[:, 0]
+        return NetworkOutput(
+            logit if alone is None else logit + alone,
+            self.stage_head(embedding) if self.config.stages else None,
+            embedding,
+            attention,
+        )
 
     def _check(self, inputs: NetworkInputs) -> None:
         size, c = self.config.map_size, self.config
-        if inputs.maps.shape[-3:] != (len(MAPS), size, size):
+        if c.images and inputs.maps.shape[-3:] != (len(MAPS), size, size):
             raise ValueError(f"maps: must be (B, V, {len(MAPS)}, {size}, {size}), got {tuple(inputs.maps.shape)}")
         if inputs.word_ids.shape[1] != c.text_tokens:
             raise ValueError(f"word_ids: must be (B, {c.text_tokens}), got {tuple(inputs.word_ids.shape)}")
@@ -318,6 +343,8 @@ class LlnmNet(nn.Module):
     def _word_tokens(self, inputs: NetworkInputs, *, trim: bool) -> tuple[Tensor, Tensor]:
         present = inputs.word_present
         m = present.shape[1]
+        if not m:
+            return self.number_field.new_zeros(len(inputs), 0, self.config.width), present
         if trim:
             m = max(1, int((present.any(0) * torch.arange(1, m + 1, device=present.device)).max()))
             present = present[:, :m]
@@ -338,6 +365,29 @@ class LlnmNet(nn.Module):
     def _category_tokens(self, inputs: NetworkInputs) -> Tensor:
         rows: Tensor = self.category_rows(inputs.categorical[:, self.category_columns] + self.category_offset)
         return rows
+
+    def _wide(self, inputs: NetworkInputs) -> Tensor:
+        """(B, fields): what each field adds to the logit by itself."""
+        value, present = inputs.numeric[:, self.numeric_columns], inputs.numeric_present[:, self.numeric_columns]
+        numbers = torch.where(present, value * self.wide.slope, self.wide.missing)
+        rows = self.wide.rows(inputs.categorical[:, self.category_columns] + self.category_offset)[..., 0]
+        return torch.cat([numbers, rows], 1)
+
+
+class WidePath(nn.Module):
+    """Weights of the fields' own addends: a slope a number, a row a value; all begin at zero.
+
+    Parameters
+    ----------
+    numbers : numeric fields.
+    rows : rows of the category table.
+    """
+
+    def __init__(self, numbers: int, rows: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(numbers))
+        self.missing = nn.Parameter(torch.zeros(numbers))
+        self.rows = nn.Embedding(rows, 1)
 
 
 def _learned(*shape: int) -> nn.Parameter:

@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,12 +26,14 @@ import pyarrow.parquet as pq
 
 from model.cohort.explained import METADATA, read_description
 from model.errors import CaseError
-from model.ingest.cases import read_card
+from model.ingest.card import schema_of
+from model.ingest.cases import CARD_NAME, read_card
 from model.ingest.files import atomic_write_text
 from model.ingest.table import PATH_COLUMNS, TABLE_NAME, iter_sheets
 from model.scale import local
-from model.scale.columns import OPTIONAL
+from model.scale.columns import optional
 from model.scale.job import EXPLAINED_SHARD, FORMAT, SHARD, Done, Job
+from model.schema import Group, Schema
 from model.train.folders import SHIPPED
 
 Engine = Literal["local", "ray"]
@@ -91,17 +93,18 @@ def score(
     name = str(card.get("name") or table.parent.resolve().name)
     rows = shard or (EXPLAINED_SHARD if explain else SHARD)
     parts = out.with_name(f".{out.name}.parts")
-    identity = _identity(checkpoint)
+    schema = schema_of(card, where=str(table.parent / CARD_NAME))
+    identity, groups = _model(checkpoint)
     job = Job(
         cohort=name, provenance="synthetic" if card.get("provenance") == "synthetic" else "user", root=table.parent.resolve(),
         parts=parts.resolve(), checkpoint=checkpoint.resolve(), device=device, explain=explain, exact=exact, batch=batch,
     )  # fmt: skip
-    found = _looked_through(table, rows)
+    found = _looked_through(table, rows, schema)
     settings = {"format": FORMAT, "model": identity, "explain": explain, "exact": exact, "batch": batch, "rows": rows}
     key = hashlib.sha256(json.dumps([settings, found.digest], sort_keys=True).encode()).hexdigest()[:32]
     if read_description(out).get("key") == key:
         return _as_it_is(out, found.shards)
-    _stage(job, table, rows, key)
+    _stage(job, table, rows, schema, key)
     job = replace(job, doubled=found.doubled)
     todo = [i for i in range(found.shards) if not job.done(i).exists()]
     total, done = found.rows, found.rows - sum(found.sizes[i] for i in todo)
@@ -111,8 +114,8 @@ def score(
         progress(done, total)
     described = {"model": identity, "cohort": name, "key": key, "rows": total}
     if explain:
-        described |= {"explanation": described_explanation(exact=exact)}
-    cases, refused = _merged(job, found.shards, out, described)
+        described |= {"explanation": described_explanation(groups, exact=exact)}
+    cases, refused = _merged(job, found.shards, out, schema, described)
     shutil.rmtree(parts)
     return Summary(out, cases, refused, _side_table(out) if refused else None, found.shards - len(todo), found.shards)
 
@@ -141,10 +144,10 @@ class _Manifest:
         return sum(self.sizes)
 
 
-def _looked_through(table: Path, rows: int) -> _Manifest:
+def _looked_through(table: Path, rows: int, schema: Schema) -> _Manifest:
     """Rows, pseudonyms, and files by size and time of change: a run goes on only with what it began with."""
     digest, hashes, numbers, sizes = hashlib.sha256(), array("Q"), array("Q"), []
-    for sheet in iter_sheets(table, rows):
+    for sheet in iter_sheets(table, schema, rows):
         sizes.append(len(sheet.rows))
         at = sheet.header.index("case_id")
         files = [i for i, name in enumerate(sheet.header) if name in PATH_COLUMNS]
@@ -168,7 +171,7 @@ def _looked_through(table: Path, rows: int) -> _Manifest:
     return _Manifest(sizes, frozenset(int(numbers[i]) for i in later), digest.hexdigest())
 
 
-def _stage(job: Job, table: Path, rows: int, key: str) -> None:
+def _stage(job: Job, table: Path, rows: int, schema: Schema, key: str) -> None:
     """Lay the shards ready, unless the same run did before; the parts of another run are thrown away."""
     plan = job.parts / "plan.json"
     if plan.exists() and json.loads(plan.read_text("utf-8")).get("key") == key:
@@ -176,7 +179,7 @@ def _stage(job: Job, table: Path, rows: int, key: str) -> None:
     shutil.rmtree(job.parts, ignore_errors=True)
     from model.scale.shard import write_given
 
-    for i, sheet in enumerate(iter_sheets(table, rows)):
+    for i, sheet in enumerate(iter_sheets(table, schema, rows)):
         write_given(job, i, sheet)
     (job.parts / "done").mkdir(parents=True, exist_ok=True)
     atomic_write_text(plan, json.dumps({"key": key}))
@@ -192,12 +195,12 @@ def _run(engine: Engine, job: Job, shards: list[int], workers: int | None) -> It
     return local.run(job, shards, workers=workers)
 
 
-def _merged(job: Job, shards: int, out: Path, described: dict[str, Any]) -> tuple[int, int]:
+def _merged(job: Job, shards: int, out: Path, cohort: Schema, described: dict[str, Any]) -> tuple[int, int]:
     """One table of all shards, one after another, and the side table; cases scored and refused."""
     from model.scale.shard import REFUSED
 
     files = [job.done(i) for i in range(shards)]
-    schema, refused, held = pq.read_schema(files[0]), list[list[str]](), dict.fromkeys(OPTIONAL, 0)
+    schema, refused, held = pq.read_schema(files[0]), list[list[str]](), dict.fromkeys(optional(cohort), 0)
     cases = 0
     for file in files:
         metadata = pq.read_metadata(file)
@@ -265,22 +268,22 @@ def _side_table(out: Path) -> Path:
     return out.with_name(f"{out.stem}_refused.csv")
 
 
-def _identity(checkpoint: Path) -> str:
-    """Name and hash of the model; the networks themselves are loaded by the workers."""
+def _model(checkpoint: Path) -> tuple[str, tuple[Group, ...]]:
+    """Name and hash of the model, and its groups; the networks themselves are loaded by the workers."""
     from model.train.checkpoint import load_checkpoint
 
-    return load_checkpoint(checkpoint).identity
+    loaded = load_checkpoint(checkpoint)
+    return loaded.identity, loaded.schema.groups
 
 
-def described_explanation(*, exact: bool) -> dict[str, Any]:
-    """How the Shapley values came about, for whoever opens the table."""
+def described_explanation(groups: Sequence[Group], *, exact: bool) -> dict[str, Any]:
+    """How the Shapley values of these groups came about, for whoever opens the table."""
     from model.explain.shapley import COALITIONS
-    from model.schema import GROUPS
 
     few = f"at most {COALITIONS} coalitions, exact where there are no more"
     return {
         "method": f"Shapley values over feature groups, from {'every coalition' if exact else few}",
         "baseline": "every group missing (the model's learned “missing” tokens)",
         "unit": "calibrated logit",
-        "groups": {group.name: {"label": group.label, "fields": list(group.fields)} for group in GROUPS},
+        "groups": {group.name: {"label": group.label, "fields": list(group.fields)} for group in groups},
     }

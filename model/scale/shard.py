@@ -16,14 +16,15 @@ from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.evaluate import scored_row
 from model.explain.shapley import group_shapley
-from model.ingest.cases import Cohort, ViewMasks
+from model.ingest.card import schema_of
+from model.ingest.cases import Cohort, ViewMasks, read_card
 from model.ingest.files import atomic_write_bytes
 from model.ingest.table import Sheet, parse_sheet
 from model.predict import Predictor
-from model.scale.columns import scored_table
+from model.scale.columns import scored_schema, scored_table
 from model.scale.fast import fast
 from model.scale.job import Done, Job
-from model.schema import Case, View
+from model.schema import DEFAULT, Case, Schema, View
 
 NUMBER, SEPARATOR = "_row", b"separator"
 """Column of a shard that holds the row numbers, and the key of its metadata that holds the separator."""
@@ -44,7 +45,7 @@ class Scored:
 
 def score_cases(
     predictor: Predictor, cases: Iterable[tuple[Case, Truth]], *, batch: int = 32, explainer: Predictor | None = None,
-    exact: bool = False,
+    exact: bool = False, schema: Schema = DEFAULT,
 ) -> Scored:  # fmt: skip
     """Score a stream of cases, and explain them; one that fails is refused and the others go on.
 
@@ -54,15 +55,16 @@ def score_cases(
     batch : cases that go through the networks together; memory grows with it, not with the stream.
     explainer : of the same checkpoint, with its plain networks; None leaves the cases without explanation.
     exact : see `Job`.
+    schema : of the cohort.
     """
     found = Scored([], [])
     for block in _blocks(cases, batch):
         try:
-            found.rows.extend(_rows(predictor, block, explainer, exact=exact))
+            found.rows.extend(_rows(predictor, block, explainer, schema, exact=exact))
         except Exception:  # one of them: which, and why, is found case by case
             for one in block:
                 try:
-                    found.rows.extend(_rows(predictor, [one], explainer, exact=exact))
+                    found.rows.extend(_rows(predictor, [one], explainer, schema, exact=exact))
                 except Exception as error:
                     found.refused.append((one[0].case_id, reason(error)))
     return found
@@ -88,16 +90,18 @@ class Scorer:
         self.job = job
         self.plain = predictor or Predictor.load(job.checkpoint, job.device)
         self.predictor = fast(self.plain)
+        self.schema = schema_of(read_card(job.root), where=str(job.root))
 
     def __call__(self, shard: int) -> Done:
         """Score a shard from its given rows."""
         job = self.job
-        cases, refused = read_given(job, shard)
+        cases, refused = read_given(job, shard, self.schema)
         reading = _Reading(cases)
         explainer = self.plain if job.explain else None
-        scored = score_cases(self.predictor, reading, batch=job.batch, explainer=explainer, exact=job.exact)
+        scored = score_cases(self.predictor, reading, batch=job.batch, explainer=explainer, exact=job.exact, schema=self.schema)
         refused += reading.refused + scored.refused
-        table = scored_table(scored.rows, explain=job.explain)
+        groups = self.plain.schema.groups if job.explain else ()
+        table = scored_table(scored.rows, scored_schema(self.schema, groups))
         buffer = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata({REFUSED: json.dumps(refused)}), buffer)
         atomic_write_bytes(job.done(shard), buffer.getvalue().to_pybytes())
@@ -121,7 +125,7 @@ def write_given(job: Job, shard: int, sheet: Sheet) -> None:
     atomic_write_bytes(job.given(shard), buffer.getvalue().to_pybytes())
 
 
-def read_given(job: Job, shard: int) -> tuple[Cohort, Refused]:
+def read_given(job: Job, shard: int, schema: Schema) -> tuple[Cohort, Refused]:
     """The cases of a shard that can be used, and the refused ones."""
     table = pq.read_table(job.given(shard))
     metadata = table.schema.metadata
@@ -130,7 +134,7 @@ def read_given(job: Job, shard: int) -> tuple[Cohort, Refused]:
     columns = [column.to_pylist() for column in table.columns[1:]]
     rows = [list(row) for row in zip(*columns, strict=True)]
     numbers = table.column(NUMBER).to_pylist()
-    parsed, faults, _ = parse_sheet(Sheet(header, rows, numbers, metadata[SEPARATOR].decode()), job.root)
+    parsed, faults, _ = parse_sheet(Sheet(header, rows, numbers, metadata[SEPARATOR].decode()), job.root, schema)
     told: dict[int, list[str]] = {}
     for number, fault in faults:
         told.setdefault(number, []).append(fault)
@@ -140,7 +144,7 @@ def read_given(job: Job, shard: int) -> tuple[Cohort, Refused]:
     refused = [(names[n] or f"row {n}", f"row {n}: {'; '.join(found)}") for n, found in sorted(told.items())]
     usable = parsed[[n not in told for n in numbers]].reset_index(drop=True)
     usable["provenance"] = usable["provenance"].fillna(job.provenance)
-    return Cohort(job.cohort, job.provenance, usable, job.root, use_masks=True), refused
+    return Cohort(job.cohort, job.provenance, usable, job.root, use_masks=True, schema=schema), refused
 
 
 class _Reading:
@@ -170,14 +174,14 @@ def _blocks(cases: Iterable[tuple[Case, Truth]], size: int) -> Iterator[tuple[tu
 
 
 def _rows(
-    predictor: Predictor, block: Iterable[tuple[Case, Truth]], explainer: Predictor | None, *, exact: bool
+    predictor: Predictor, block: Iterable[tuple[Case, Truth]], explainer: Predictor | None, schema: Schema, *, exact: bool
 ) -> list[dict[str, Any]]:
     block = list(block)
     measured = predictor.measure(case for case, _ in block)
     predictions = predictor.predict_measured(measured)
     rows = []
     for case, prediction, (_, truth) in zip(measured, predictions, block, strict=True):
-        row = scored_row(case, prediction, truth)
+        row = scored_row(case, prediction, truth, schema)
         rows.append(row if explainer is None else row | attributed(explainer, case, exact=exact))
     return rows
 

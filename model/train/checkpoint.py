@@ -21,31 +21,68 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from model.errors import CheckpointError
+from model.errors import CheckpointError, ProblemError
+from model.ingest.card import card_of, schema_of
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 from model.nets.config import NetConfig
 from model.nets.llnm_net import LlnmNet
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
-from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS, VIEWS, category_values
+from model.schema import DEFAULT, MAPS, VIEWS, Schema, category_values
 from model.train.folders import SHIPPED
 from model.uncertainty.novelty import Reference
 
-_FILES = ("llnm_net.safetensors", "segmentation.safetensors", "validation.safetensors", "tokenizer.json")
+_NET, _VALIDATION, _SEGMENTATION, _TOKENIZER = (
+    "llnm_net.safetensors", "validation.safetensors", "segmentation.safetensors", "tokenizer.json",
+)  # fmt: skip
 REFERENCE_FILE = "reference.safetensors"
-FORMAT = 2
-"""2 added `REFERENCE_FILE`; a folder of format 1 is read as a checkpoint without it."""
+FORMAT = 3
+"""2 added `REFERENCE_FILE`, 3 models of other endpoints, fields and kinds of input; earlier folders are read as they are."""
 
 
-def schema_description() -> dict[str, Any]:
-    """What a checkpoint was trained to read; a checkpoint made for another schema is refused."""
+def schema_description(schema: Schema = DEFAULT) -> dict[str, Any]:
+    """What a checkpoint was trained to read and to predict; one that this version reads otherwise is refused."""
     return {
-        "views": list(VIEWS),
-        "maps": list(MAPS),
-        "numeric": [f.name for f in NUMERIC_TOKENS],
-        "numeric_scale": [[f.mean, f.spread] for f in NUMERIC_TOKENS],
-        "categories": {f.name: list(category_values(f)) for f in CATEGORY_TOKENS},
+        "views": list(VIEWS) if schema.has_images else [],
+        "maps": list(MAPS) if schema.has_images else [],
+        "report": schema.has_report,
+        "numeric": [f.name for f in schema.numbers],
+        "numeric_scale": [[f.mean, f.spread] for f in schema.numbers],
+        "categories": {f.name: list(category_values(f)) for f in schema.categories},
+        **card_of(schema),
     }
+
+
+def _schema(description: Mapping[str, Any], where: str) -> Schema:
+    """The schema of a card; raises `CheckpointError` with the difference where this version has another."""
+    try:
+        whole = schema_of({k: v for k, v in description.items() if k in ("endpoint", "fields")}, where=where)
+    except ProblemError as error:
+        raise CheckpointError(f"its schema cannot be read: {error.what}", where=where, fix="Restore it.") from None
+    names = [*description.get("numeric", ()), *description.get("categories", ())]
+    schema = whole
+    if set(names) != set(whole.tokens) or not description.get("maps") or not description.get("report", True):
+        schema = whole.restricted(
+            names, images=bool(description.get("maps")), report=bool(description.get("report", True))
+        )
+    expected, found = schema_description(schema), {"report": True, **description}
+    different = [_difference(key, expected[key], found.get(key)) for key in expected if found.get(key) != expected[key]]
+    if different:
+        raise CheckpointError(
+            f"made for other {'; '.join(different)}", where=where, fix="Train again with this version's schema."
+        )
+    return schema
+
+
+def _difference(key: str, here: Any, there: Any) -> str:
+    """A part of the schema in which a card differs, and how."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        odd = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
+    elif isinstance(here, list) and isinstance(there, list):
+        odd = [f"{x!r}" for x in there if x not in here] + [f"no {x!r}" for x in here if x not in there]
+    else:
+        odd = []
+    return f"{key} ({', '.join(odd[:5])})" if odd else key
 
 
 @dataclass(frozen=True)
@@ -54,23 +91,26 @@ class Checkpoint:
 
     Parameters
     ----------
-    net, segmentation : networks, in evaluation mode.
-    tokenizer : of the reports.
+    net : the network, in evaluation mode.
+    segmentation : likewise; None where the model reads no pictures.
+    tokenizer : of the reports; None where it reads none.
     temperature : logit ÷ temperature is the calibrated logit (Guo et al. 2017).
     validation_logits, validation_labels : (n,) calibrated logits and outcomes of the validation cases.
     card : the model card.
     reference : what tells a case unlike the training cases; None in a checkpoint of before format 2, to which
         `llnm calibrate` adds it.
+    schema : what the model reads and what it predicts.
     """
 
     net: LlnmNet
-    segmentation: SegmentationNet
-    tokenizer: ReportTokenizer
+    segmentation: SegmentationNet | None
+    tokenizer: ReportTokenizer | None
     temperature: float
     validation_logits: npt.NDArray[np.float32]
     validation_labels: npt.NDArray[np.bool_]
     card: Mapping[str, Any]
     reference: Reference | None = None
+    schema: Schema = DEFAULT
 
     @property
     def identity(self) -> str:
@@ -88,11 +128,13 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> None:
         "validation_labels": torch.from_numpy(checkpoint.validation_labels.astype(np.uint8)),
     }
     contents = {
-        "llnm_net.safetensors": save_tensors(plain_tensors(checkpoint.net.state_dict())),
-        "segmentation.safetensors": save_tensors(plain_tensors(checkpoint.segmentation.state_dict())),
-        "validation.safetensors": save_tensors(tensors),
-        "tokenizer.json": checkpoint.tokenizer.to_json().encode("utf-8"),
+        _NET: save_tensors(plain_tensors(checkpoint.net.state_dict())),
+        _VALIDATION: save_tensors(tensors),
     }
+    if checkpoint.segmentation is not None:
+        contents[_SEGMENTATION] = save_tensors(plain_tensors(checkpoint.segmentation.state_dict()))
+    if checkpoint.tokenizer is not None:
+        contents[_TOKENIZER] = checkpoint.tokenizer.to_json().encode("utf-8")
     if checkpoint.reference is not None:
         contents[REFERENCE_FILE] = save_tensors(checkpoint.reference.to_tensors())
     card = {
@@ -100,8 +142,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path | str) -> None:
         "format": FORMAT,
         "temperature": checkpoint.temperature,
         "network": checkpoint.net.config.to_dict(),
-        "segmentation": {"base": checkpoint.segmentation.base},
-        "schema": schema_description(),
+        "segmentation": None if checkpoint.segmentation is None else {"base": checkpoint.segmentation.base},
+        "schema": schema_description(checkpoint.schema),
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
     for name, data in contents.items():
@@ -137,14 +179,12 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
     if faulty or not 0 < card["temperature"] < float("inf"):
         what = ", ".join(faulty) or "temperature"
         raise CheckpointError(f"card.json has no proper {what}", where=str(folder), fix="Restore it.")
-    expected, found = schema_description(), card["schema"]
-    different = [key for key in expected if found.get(key) != expected[key]]
-    if different:
-        raise CheckpointError(
-            f"made for other {', '.join(different)}", where=str(folder), fix="Train again with this version's schema."
-        )
+    schema = _schema(card["schema"], str(folder))
+    wanted = [_NET, _VALIDATION]
+    wanted += [_SEGMENTATION] * schema.has_images + [_TOKENIZER] * schema.has_report
+    wanted += [REFERENCE_FILE] * (REFERENCE_FILE in card["sha256"])
     data: dict[str, bytes] = {}
-    for name in (*_FILES, *((REFERENCE_FILE,) if REFERENCE_FILE in card["sha256"] else ())):
+    for name in wanted:
         try:
             data[name] = (folder / name).read_bytes()
         except OSError:
@@ -152,25 +192,30 @@ def load_checkpoint(folder: Path | str = SHIPPED) -> Checkpoint:
         if hashlib.sha256(data[name]).hexdigest() != card["sha256"].get(name):
             raise CheckpointError(f"{name} does not match its card", where=str(folder), fix="Restore the whole folder.")
     try:
-        net = LlnmNet(NetConfig.from_dict(card["network"]))
-        net.load_state_dict(load_tensors(data["llnm_net.safetensors"]))
-        segmentation = SegmentationNet(base=int(card["segmentation"]["base"]))
-        segmentation.load_state_dict(load_tensors(data["segmentation.safetensors"]))
-        validation = load_tensors(data["validation.safetensors"])
-        reference = Reference.from_tensors(load_tensors(data[REFERENCE_FILE])) if REFERENCE_FILE in data else None
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        net = LlnmNet(NetConfig.from_dict(card["network"]), schema)
+        net.load_state_dict(load_tensors(data[_NET]))
+        segmentation = None
+        if _SEGMENTATION in data:
+            segmentation = SegmentationNet(base=int(card["segmentation"]["base"])).eval()
+            segmentation.load_state_dict(load_tensors(data[_SEGMENTATION]))
+        validation = load_tensors(data[_VALIDATION])
+        reference = None
+        if REFERENCE_FILE in data:
+            reference = Reference.from_tensors(load_tensors(data[REFERENCE_FILE]), schema)
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"the weights do not fit ({error})", where=str(folder), fix="Restore the folder."
         ) from None
     return Checkpoint(
         net=net.eval(),
-        segmentation=segmentation.eval(),
-        tokenizer=ReportTokenizer.from_json(data["tokenizer.json"].decode("utf-8")),
+        segmentation=segmentation,
+        tokenizer=ReportTokenizer.from_json(data[_TOKENIZER].decode("utf-8")) if _TOKENIZER in data else None,
         temperature=float(card["temperature"]),
         validation_logits=validation["validation_logits"].numpy(),
         validation_labels=validation["validation_labels"].numpy().astype(bool),
         card=card,
         reference=reference,
+        schema=schema,
     )
 
 

@@ -21,7 +21,7 @@ from model.nets.config import NetConfig
 from model.nets.llnm_net import LlnmNet, NetworkInputs
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
-from model.schema import GROUPS, VIEWS
+from model.schema import DEFAULT, VIEWS, Schema
 from model.segment import segment
 
 
@@ -32,14 +32,14 @@ class Dataset:
     Parameters
     ----------
     inputs : network inputs with the maps kept as uint8 (0…255) to save memory; `batch` gives floats.
-    llnm : (n,) float, 0 or 1.
+    outcome : (n,) float, 0 or 1.
     stage : (n,) long, 0…2 for stages 1…3, −1 where unknown.
     features : (n, V, F) what the segmentation network's encoder saw in each view's picture; NaN where there is none.
     case_ids : (n,) names.
     """
 
     inputs: NetworkInputs
-    llnm: Tensor
+    outcome: Tensor
     stage: Tensor
     features: Tensor
     case_ids: tuple[str, ...]
@@ -50,7 +50,7 @@ class Dataset:
     def rows(self, index: Tensor) -> Dataset:
         """Some cases only."""
         names = tuple(self.case_ids[i] for i in index.tolist())
-        return Dataset(self.inputs.rows(index), self.llnm[index], self.stage[index], self.features[index], names)
+        return Dataset(self.inputs.rows(index), self.outcome[index], self.stage[index], self.features[index], names)
 
     def batch(self, index: Tensor) -> NetworkInputs:
         """Network inputs of some cases, maps as floats in 0…1."""
@@ -71,51 +71,61 @@ def split_cases(
 
 def build_dataset(
     cohort: Cohort,
-    segmentation: SegmentationNet,
-    tokenizer: ReportTokenizer,
+    segmentation: SegmentationNet | None,
+    tokenizer: ReportTokenizer | None,
     config: NetConfig,
     *,
     device: torch.device,
+    schema: Schema = DEFAULT,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Dataset:
     """Segment, measure and encode every labelled case of a cohort, in the table's order.
 
+    Parameters
+    ----------
+    segmentation, tokenizer : None for a network without images, or without reports.
+    schema : what the network reads; its endpoint is the outcome.
+
     Raises
     ------
     CaseError
-        If a case has no LLNM label.
+        If a case has no outcome, or a value that the schema does not know.
     """
     parts: list[NetworkInputs] = []
     names = [str(c) for c in cohort.table["case_id"]]
-    unlabelled = [n for n, v in zip(names, cohort.table["llnm"], strict=True) if v is None or v != v]
+    endpoint = schema.endpoint.name
+    unlabelled = [n for n, v in zip(names, cohort.table[endpoint], strict=True) if v is None or v != v]
     if unlabelled:
         raise CaseError(
-            f"{len(unlabelled)} cases without `llnm`, the first {unlabelled[0]}",
+            f"{len(unlabelled)} cases without `{endpoint}`, the first {unlabelled[0]}",
             where=str(cohort.root),
             fix="Training needs an outcome for every case: fill it in or leave the case out.",
         )
-    llnm, stage = [], []
-    features = np.full((len(names), len(VIEWS), segmentation.feature_count), np.nan, np.float32)
+    outcome, stage = [], []
+    count = 0 if segmentation is None else segmentation.feature_count
+    features = np.full((len(names), len(VIEWS), count), np.nan, np.float32)
     for k in range(0, len(names), 32):
         cases = [cohort.case(name) for name in names[k : k + 32]]
-        places = [(i, view) for i, case in enumerate(cases) for view in case.images]
-        found = segment(segmentation, [cases[i].images[view] for i, view in places], device=device)
-        masks = dict(zip(places, found, strict=True))
+        places = [(i, view) for i, case in enumerate(cases) for view in case.images if segmentation is not None]
+        masks = {}
+        if segmentation is not None:
+            found = segment(segmentation, [cases[i].images[view] for i, view in places], device=device)
+            masks = dict(zip(places, found, strict=True))
         for (i, view), seen in masks.items():
             features[k + i, VIEWS.index(view)] = seen.features
         measured = [
-            measure(case, {view: masks[i, view] for view in case.images}, map_size=config.map_size)
+            measure(case, {view: masks[i, view] for view in case.images if (i, view) in masks}, map_size=config.map_size)
             for i, case in enumerate(cases)
         ]
-        inputs = encode(measured, tokenizer, config)
+        inputs = encode(measured, tokenizer, config, schema)
         parts.append(replace(inputs, maps=(inputs.maps * 255 + 0.5).to(torch.uint8)))
         for case in cases:
-            llnm.append(float(bool(case.labels["llnm"])))
-            known = "stage" in case.labels and case.labels["llnm"]
+            outcome.append(float(bool(case.labels[endpoint])))
+            known = schema.has_stages and "stage" in case.labels and case.labels[endpoint]
             stage.append(int(str(case.labels["stage"])) - 1 if known else -1)
         progress(len(cases))
     return Dataset(
-        NetworkInputs.cat(parts), torch.tensor(llnm), torch.tensor(stage), torch.from_numpy(features), tuple(names)
+        NetworkInputs.cat(parts), torch.tensor(outcome), torch.tensor(stage), torch.from_numpy(features), tuple(names)
     )
 
 
@@ -127,7 +137,7 @@ def dataset_logits(net: LlnmNet, dataset: Dataset, device: torch.device) -> Tens
     return torch.cat([net(dataset.batch(rows).to(device)).logit.float().cpu() for rows in torch.split(index, 128)])
 
 
-def augment(inputs: NetworkInputs, generator: torch.Generator) -> NetworkInputs:
+def augment(inputs: NetworkInputs, generator: torch.Generator, schema: Schema = DEFAULT) -> NetworkInputs:
     """Training noise that respects anatomy: mirrored maps, small shifts, lost groups, views and words.
 
     Losing whole groups at random teaches the "missing" tokens, on which both missing fields and Shapley coalitions
@@ -143,11 +153,11 @@ def augment(inputs: NetworkInputs, generator: torch.Generator) -> NetworkInputs:
     maps = torch.roll(maps, (down, right), (-2, -1))
     regime = chance(b, 1)
     keep_share = torch.where(regime < 0.5, 1.0, torch.where(regime < 0.75, 0.85, chance(b, 1)))
-    keep = chance(b, len(GROUPS)) < keep_share
+    keep = chance(b, len(schema.groups)) < keep_share
     lost_view = chance(b, inputs.view_present.shape[1]) < 0.08
     view_present = inputs.view_present & ~lost_view
     view_present = torch.where(view_present.any(1, keepdim=True), view_present, inputs.view_present)
     words = inputs.word_present & (chance(*inputs.word_present.shape) >= 0.05)
     jitter = 0.04 * torch.randn(inputs.numeric.shape, generator=generator)
     noisy = replace(inputs, maps=maps, view_present=view_present, word_present=words, numeric=inputs.numeric + jitter)
-    return drop_groups(noisy, keep)
+    return drop_groups(noisy, keep, schema)

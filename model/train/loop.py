@@ -104,16 +104,16 @@ def train(
         net, history = _fit(training, validation, config, settings, place, work, log, step)
 
     logits = dataset_logits(net, validation, place)
-    temperature = fit_temperature(logits, validation.llnm)
+    temperature = fit_temperature(logits, validation.outcome)
     calibrated = (logits / temperature).numpy()
-    reference = reference_of(training, validation)
+    reference = reference_of(training, validation, cohort.schema)
     checkpoint = Checkpoint(
         net=net,
         segmentation=segmentation,
         tokenizer=tokenizer,
         temperature=temperature,
         validation_logits=calibrated,
-        validation_labels=validation.llnm.numpy().astype(bool),
+        validation_labels=validation.outcome.numpy().astype(bool),
         reference=reference,
         card={
             "name": name,
@@ -129,7 +129,7 @@ def train(
             "device": str(place),
             "parameters": sum(p.numel() for p in net.parameters()),
             "history": history,
-            "validation": {"auroc": float(roc_auc_score(validation.llnm.numpy(), calibrated))},
+            "validation": {"auroc": float(roc_auc_score(validation.outcome.numpy(), calibrated))},
             "reference": described(reference, training, validation),
             "limits": [
                 "Trained on synthetic cases only: figures say nothing about patients."
@@ -207,7 +207,7 @@ def _fit(
                 group["lr"] = settings.learning_rate * rate(epoch * per_epoch + k)
             with _precision(device):
                 output = net(inputs)
-            loss = _loss(output, training.llnm[index].to(device), training.stage[index].to(device))
+            loss = _loss(output, training.outcome[index].to(device), training.stage[index].to(device))
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -221,20 +221,20 @@ def _fit(
         for averaged_buffer, buffer in zip(mean.buffers(), net.buffers(), strict=True):
             averaged_buffer.copy_(buffer)
         logits = dataset_logits(mean, validation, device)
-        scored = float(roc_auc_score(validation.llnm.numpy(), logits.numpy()))
+        scored = float(roc_auc_score(validation.outcome.numpy(), logits.numpy()))
         if scored > max((h["auroc"] for h in history), default=0.0):
             best.load_state_dict(mean.state_dict())
-        log_loss = float(F.binary_cross_entropy_with_logits(logits, validation.llnm))
+        log_loss = float(F.binary_cross_entropy_with_logits(logits, validation.outcome))
         history.append({"loss": float(np.mean(losses)), "validation_loss": log_loss, "auroc": scored})
         log(f"epoch {epoch + 1:3d}  loss {history[-1]['loss']:.4f}  validation {log_loss:.4f}  AUROC {scored:.4f}")
         _save_state(work, net, mean, best, optimiser, history)
     return best.eval(), history
 
 
-def _loss(output: NetworkOutput, llnm: Tensor, stage: Tensor) -> Tensor:
-    loss = F.binary_cross_entropy_with_logits(output.logit.float(), llnm)
+def _loss(output: NetworkOutput, outcome: Tensor, stage: Tensor) -> Tensor:
+    loss = F.binary_cross_entropy_with_logits(output.logit.float(), outcome)
     known = stage >= 0
-    if known.any():
+    if output.stage_logits is not None and known.any():
         # Averaged over the whole batch, so that few positives do not weigh more.
         staged = F.cross_entropy(output.stage_logits[known].float(), stage[known], reduction="sum") / len(stage)
         loss = loss + STAGE_WEIGHT * staged
@@ -292,11 +292,11 @@ def _dataset(
         tensors = {f.name: getattr(built.inputs, f.name) for f in fields(NetworkInputs)}
         stored = {k: v.contiguous() for k, v in tensors.items() if v is not None}
         atomic_write_bytes(
-            file, save_tensors({**stored, "llnm": built.llnm, "stage": built.stage, "features": built.features})
+            file, save_tensors({**stored, "outcome": built.outcome, "stage": built.stage, "features": built.features})
         )
     loaded = load_file(file)
-    llnm, stage, features = (loaded.pop(name) for name in ("llnm", "stage", "features"))
-    return Dataset(NetworkInputs(**loaded), llnm, stage, features, names)
+    outcome, stage, features = (loaded.pop(name) for name in ("outcome", "stage", "features"))
+    return Dataset(NetworkInputs(**loaded), outcome, stage, features, names)
 
 
 def _save_state(

@@ -12,7 +12,7 @@ import torch
 
 from model.errors import CaseError
 from model.ingest.cases import read_cohort
-from model.schema import VIEWS, View
+from model.schema import DEFAULT, VIEWS, Schema, View
 from model.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.train.data import Dataset, build_dataset, dataset_logits, split_cases
 from model.train.folders import SHIPPED
@@ -22,16 +22,16 @@ SAME_WITHIN = 0.05
 """Calibrated logits that differ by less are of the same cases: another processor adds up in another order."""
 
 
-def reference_of(training: Dataset, validation: Dataset) -> Reference:
+def reference_of(training: Dataset, validation: Dataset, schema: Schema = DEFAULT) -> Reference:
     """Fit on the training cases, with thresholds from the validation cases (`model.uncertainty.novelty`)."""
     parts = (_features(training), _features(validation))
-    given = [{view: x[~np.isnan(x[:, 0])] for view, x in part.items()} for part in parts]
-    return fit_reference(given[0], given[1], _fields(training), _fields(validation))
+    given = [{view: x[~np.isnan(x).any(1)] for view, x in part.items() if x.shape[1]} for part in parts]
+    return fit_reference(given[0], given[1], _fields(training, schema), _fields(validation, schema), schema)
 
 
 def described(reference: Reference, training: Dataset, validation: Dataset) -> dict[str, Any]:
     """For the model card: from how many cases, and how many validation cases are called unlike."""
-    alarms = false_alarms(reference, _features(validation), _fields(validation))
+    alarms = false_alarms(reference, _features(validation), _fields(validation, reference.fields.schema))
     return {
         "training_cases": len(training),
         "validation_cases": len(validation),
@@ -70,7 +70,8 @@ def add_reference(
             fix="Name a checkpoint that `llnm train` made.",
         ) from None
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    net, segmentation = checkpoint.net.to(place), checkpoint.segmentation.to(place)
+    net, segmentation = checkpoint.net.to(place), checkpoint.segmentation
+    segmentation = None if segmentation is None else segmentation.to(place)
     cohort = read_cohort(cohort_folder)
     rows = split_cases(cohort, seed=seed)
     if len(rows[1]) != len(checkpoint.validation_logits):
@@ -84,13 +85,14 @@ def add_reference(
         done += more
         progress(done, len(cohort))
 
-    dataset = build_dataset(cohort, segmentation, checkpoint.tokenizer, net.config, device=place, progress=count)
+    schema = checkpoint.schema
+    dataset = build_dataset(cohort, segmentation, checkpoint.tokenizer, net.config, device=place, schema=schema, progress=count)
     training, validation = (dataset.rows(torch.from_numpy(part)) for part in rows)
     logits = dataset_logits(net, validation, place).numpy() / checkpoint.temperature
     worst = float(np.abs(logits - checkpoint.validation_logits).max())
-    if worst > SAME_WITHIN or not np.array_equal(validation.llnm.numpy() > 0.5, checkpoint.validation_labels):
+    if worst > SAME_WITHIN or not np.array_equal(validation.outcome.numpy() > 0.5, checkpoint.validation_labels):
         raise _another(cohort_folder, f"outcomes or logits of the validation cases differ (by up to {worst:.2g})")
-    reference = reference_of(training, validation)
+    reference = reference_of(training, validation, schema)
     card = {**checkpoint.card, "reference": described(reference, training, validation)}
     save_checkpoint(replace(checkpoint, reference=reference, card=card), folder)
     return load_checkpoint(folder)
@@ -105,6 +107,6 @@ def _features(dataset: Dataset) -> dict[View, FloatArray]:
     return {view: dataset.features[:, v].numpy().astype(float) for v, view in enumerate(VIEWS)}
 
 
-def _fields(dataset: Dataset) -> FieldTable:
+def _fields(dataset: Dataset, schema: Schema) -> FieldTable:
     inputs = dataset.inputs
-    return field_table(inputs.numeric.numpy(), inputs.numeric_present.numpy(), inputs.categorical.numpy())
+    return field_table(inputs.numeric.numpy(), inputs.numeric_present.numpy(), inputs.categorical.numpy(), schema)

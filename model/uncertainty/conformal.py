@@ -22,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.schema import LLNM
+
 LEVELS = (0.8, 0.9, 0.95)
 STATED = 0.9
 """The level that is shown beside a probability."""
-
-LLNM, NO_LLNM = "LLNM", "no LLNM"
 
 
 @dataclass(frozen=True)
@@ -36,41 +36,44 @@ class ConformalSet:
     Parameters
     ----------
     level : stated coverage, 0…1, of either outcome.
-    llnm, no_llnm : whether the set holds the outcome.
+    positive, negative : whether the set holds the outcome, and whether its absence.
+    endpoint : short name of the outcome.
     """
 
     level: float
-    llnm: bool
-    no_llnm: bool
+    positive: bool
+    negative: bool
+    endpoint: str = LLNM.short
 
     @property
     def outcomes(self) -> tuple[str, ...]:
         """What the set holds."""
-        return (LLNM,) * self.llnm + (NO_LLNM,) * self.no_llnm
+        return (self.endpoint,) * self.positive + (f"no {self.endpoint}",) * self.negative
 
     @property
     def words(self) -> str:
         """What the set holds, for a reader: "LLNM", "no LLNM", "undecided" or "neither fits"."""
-        return "undecided" if self.llnm and self.no_llnm else " ".join(self.outcomes) or "neither fits"
+        return "undecided" if self.positive and self.negative else " ".join(self.outcomes) or "neither fits"
 
     @property
     def sentence(self) -> str:
         """What the set says of a case, and what its level promises."""
         if len(self.outcomes) == 1:
-            said = f"{self.outcomes[0]} alone is left; {NO_LLNM if self.llnm else LLNM} is ruled out at this level."
+            other = f"no {self.endpoint}" if self.positive else self.endpoint
+            said = f"{self.outcomes[0]} alone is left; {other} is ruled out at this level."
         elif self.outcomes:
-            said = "undecided; neither LLNM nor its absence is ruled out at this level."
+            said = f"undecided; neither {self.endpoint} nor its absence is ruled out at this level."
         else:
             said = "neither outcome fits; the case is unlike validation cases of either kind."
         share = f"{100 * self.level:g} %"
         return (
-            f"{share} conformal set: {said} Of cases like the validation cases, at least {share} of those with LLNM and of "
-            "those without have their outcome in their set."
+            f"{share} conformal set: {said} Of cases like the validation cases, at least {share} of those with {self.endpoint} "
+            "and of those without have their outcome in their set."
         )
 
-    def covers(self, llnm: bool) -> bool:
+    def covers(self, outcome: bool) -> bool:
         """Whether the set holds an outcome."""
-        return self.llnm if llnm else self.no_llnm
+        return self.positive if outcome else self.negative
 
 
 @dataclass(frozen=True)
@@ -80,29 +83,34 @@ class Thresholds:
     Parameters
     ----------
     level : stated coverage, 0…1.
-    llnm : a set holds LLNM from this logit up; −inf where there were too few cases to rule it out.
-    no_llnm : a set holds "no LLNM" from this logit down; +inf likewise.
-    positives, negatives : calibration cases with and without LLNM.
+    positive : a set holds the outcome from this logit up; −inf where there were too few cases to rule it out.
+    negative : a set holds its absence from this logit down; +inf likewise.
+    positives, negatives : calibration cases with and without the outcome.
+    endpoint : short name of the outcome.
     """
 
     level: float
-    llnm: float
-    no_llnm: float
+    positive: float
+    negative: float
     positives: int
     negatives: int
+    endpoint: str = LLNM.short
 
     def of(self, logit: float) -> ConformalSet:
         """The set of a case."""
-        return ConformalSet(self.level, logit >= self.llnm, logit <= self.no_llnm)
+        return ConformalSet(self.level, logit >= self.positive, logit <= self.negative, self.endpoint)
 
 
-def thresholds(logits: npt.ArrayLike, labels: npt.ArrayLike, level: float) -> Thresholds:
+def thresholds(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, level: float, endpoint: str = LLNM.short
+) -> Thresholds:
     """Thresholds from cases that the model was not trained on.
 
     Parameters
     ----------
     logits, labels : (n,) logits (any increasing score) and outcomes (bool) of the calibration cases.
     level : coverage wanted, 0 < level < 1.
+    endpoint : short name of the outcome.
 
     Raises
     ------
@@ -112,15 +120,17 @@ def thresholds(logits: npt.ArrayLike, labels: npt.ArrayLike, level: float) -> Th
     if not 0 < level < 1:
         raise ValueError(f"level: must lie between 0 and 1, got {level}")
     scores, outcomes = np.asarray(logits, float), np.asarray(labels, bool)
-    with_llnm, without = scores[outcomes], scores[~outcomes]
+    with_it, without = scores[outcomes], scores[~outcomes]
     return Thresholds(
-        level, -conformal_quantile(-with_llnm, level), conformal_quantile(without, level), len(with_llnm), len(without)
+        level, -conformal_quantile(-with_it, level), conformal_quantile(without, level), len(with_it), len(without), endpoint
     )
 
 
-def all_thresholds(logits: npt.ArrayLike, labels: npt.ArrayLike) -> Mapping[float, Thresholds]:
+def all_thresholds(
+    logits: npt.ArrayLike, labels: npt.ArrayLike, endpoint: str = LLNM.short
+) -> Mapping[float, Thresholds]:
     """`thresholds` of every level of `LEVELS`."""
-    return {level: thresholds(logits, labels, level) for level in LEVELS}
+    return {level: thresholds(logits, labels, level, endpoint) for level in LEVELS}
 
 
 def conformal_quantile(scores: npt.ArrayLike, level: float) -> float:

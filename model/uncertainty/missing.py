@@ -14,7 +14,7 @@ import numpy as np
 from model.encode import MeasuredCase
 from model.explain.counterfactual import changed
 from model.predict import Predictor
-from model.schema import FIELD, FIELDS, NUMERIC_TOKENS, Field, Value, category_values
+from model.schema import FIELD, Field, Value, category_values
 from model.uncertainty.novelty import PERCENTILES
 
 REPORT = "report_text"
@@ -42,18 +42,15 @@ class MissingField:
     Parameters
     ----------
     name : of the field; `REPORT` for the words of the report.
+    label : what people read.
     now : calibrated probability without it.
     supposed : its values, in the field's own order, with what would be predicted.
     """
 
     name: str
+    label: str
     now: float
     supposed: tuple[Supposed, ...]
-
-    @property
-    def label(self) -> str:
-        """What people read."""
-        return FIELD[self.name].label
 
     @property
     def low(self) -> float:
@@ -74,14 +71,15 @@ class MissingField:
 def if_known(predictor: Predictor, measured: MeasuredCase) -> tuple[MissingField, ...]:
     """Every field that the model reads and the case lacks, that which could move the prediction most first."""
     names, values, cases = [], [], []
-    for field in FIELDS:
+    schema = predictor.schema
+    for field in schema.fields:
         if not field.is_token or field.name in measured.fields:
             continue
         for word, value in _plausible(predictor, field):
             names.append(field.name)
             values.append(word)
             cases.append(changed(measured, {field.name: value}))
-    if not measured.case.report_text.strip():
+    if schema.has_report and not measured.case.report_text.strip():
         for word, text in REPORTS.items():
             names.append(REPORT)
             values.append(word)
@@ -90,8 +88,9 @@ def if_known(predictor: Predictor, measured: MeasuredCase) -> tuple[MissingField
         return ()
     now, *probabilities = (p.probability for p in predictor.predict_measured([measured, *cases]))
     rows = list(zip(names, values, probabilities, strict=True))
+    label = {name: field.label for name, field in {**FIELD, **schema.by_name}.items()}
     found = [
-        MissingField(name, now, tuple(Supposed(value, p) for n, value, p in rows if n == name))
+        MissingField(name, label[name], now, tuple(Supposed(value, p) for n, value, p in rows if n == name))
         for name in dict.fromkeys(names)
     ]
     return tuple(sorted(found, key=lambda m: -m.width))
@@ -103,7 +102,7 @@ def _plausible(predictor: Predictor, field: Field) -> list[tuple[str, Value]]:
         return [(word, word == "yes" if field.kind == "flag" else word) for word in category_values(field)]
     points = np.array([field.mean - _NORMAL_95 * field.spread, field.mean, field.mean + _NORMAL_95 * field.spread])
     if (reference := predictor.checkpoint.reference) is not None:
-        known = reference.fields.percentiles[NUMERIC_TOKENS.index(field)]
+        known = reference.fields.percentiles[predictor.schema.numbers.index(field)]
         points = np.where(np.isfinite(known), known, points)
     return [
         (f"{value:.2g} {field.unit}".rstrip() + f" ({percentile:g}th percentile)", float(value))

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from model.encode import MeasuredCase, encode_fields
 from model.errors import CaseError
-from model.schema import CATEGORY_TOKENS, NUMERIC_TOKENS, VIEWS, View, category_values
+from model.schema import DEFAULT, VIEWS, Schema, View, category_values
 from model.uncertainty.conformal import conformal_quantile
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,10 +50,6 @@ PERCENTILES = (5.0, 50.0, 95.0)
 FEWEST = 10
 """Fewest cases from which anything is fitted."""
 
-_WORDS = [(f, word) for f in CATEGORY_TOKENS for word in category_values(f)]
-"""Every value of every category, in the order of the counts."""
-_SIZES = [len(category_values(f)) for f in CATEGORY_TOKENS]
-_STARTS = np.cumsum([0, *_SIZES])[:-1]
 _SLACK = 1e-3
 """Spreads by which a number may leave the range: it went through single precision."""
 
@@ -145,7 +141,7 @@ class PictureReference:
 
 @dataclass(frozen=True)
 class FieldReference:
-    """The fields of the training cases; numbers are in the order of `schema.NUMERIC_TOKENS`.
+    """The fields of the training cases; numbers are in the order of `Schema.numbers`.
 
     Parameters
     ----------
@@ -155,6 +151,7 @@ class FieldReference:
     together : (V, V) training cases that have both of two values of categories (one value on the diagonal).
     given : (V, V) training cases in which both of the two fields were given.
     validation : (n,) scores of the validation cases, ascending.
+    schema : of the fields.
     """
 
     mean: FloatArray
@@ -165,10 +162,11 @@ class FieldReference:
     together: IntArray
     given: IntArray
     validation: FloatArray
+    schema: Schema = DEFAULT
 
     def distance(self, numbers: FloatArray) -> float | None:
         """Normal score of the (K,) numbers (NaN where missing); None where none can be judged."""
-        x = _straight(numbers)
+        x = _straight(numbers, self.schema)
         known = np.isfinite(x) & np.isfinite(self.mean)
         k = int(known.sum())
         if k == 0:
@@ -180,20 +178,20 @@ class FieldReference:
     def reasons(self, numbers: FloatArray, categories: IntArray) -> tuple[str, ...]:
         """What no training case shows: numbers out of range, values and pairs of values never seen."""
         told = []
-        for field, value, low, high in zip(NUMERIC_TOKENS, numbers, self.low, self.high, strict=True):
+        for field, value, low, high in zip(self.schema.numbers, numbers, self.low, self.high, strict=True):
             if value < low - _SLACK * field.spread or value > high + _SLACK * field.spread:
                 unit = f" {field.unit}" if field.unit else ""
                 told.append(f"{field.label} {value:.3g}{unit}: the training cases have {low:.3g} to {high:.3g}{unit}")
-        here = _chosen(categories)
+        here, words = _chosen(categories, self.schema), _words(self.schema)
         unseen = [i for i in here if self.together[i, i] == 0 and self.given[i, i] > 0]
-        told += [f"{_said(i)}: no training case has it" for i in unseen]
+        told += [f"{words[i]}: no training case has it" for i in unseen]
         for at, i in enumerate(here):
             for j in here[at + 1 :]:
                 if i in unseen or j in unseen or self.together[i, j] > 0 or self.given[i, j] == 0:
                     continue
                 share_i, share_j = (self.together[k, k] / self.given[k, k] for k in (i, j))
                 if self.given[i, j] * share_i * share_j >= EXPECTED:
-                    told.append(f"{_said(i)} with {_said(j)}: no training case has both")
+                    told.append(f"{words[i]} with {words[j]}: no training case has both")
         return tuple(told)
 
     def score(self, numbers: FloatArray, categories: IntArray) -> NoveltyScore:
@@ -215,7 +213,7 @@ class Reference:
             for view, seen in measured.segmentations.items()
             if view in self.pictures and seen.features is not None
         ]
-        numbers, categories = field_values(measured)
+        numbers, categories = field_values(measured, self.fields.schema)
         return (*found, self.fields.score(numbers, categories))
 
     def validation(self, part: str) -> FloatArray:
@@ -225,7 +223,9 @@ class Reference:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Plain tensors for safetensors; numbers that are only compared are kept as float32."""
-        parts: dict[str, Any] = {f"fields.{name}": value for name, value in vars(self.fields).items()}
+        parts: dict[str, Any] = {
+            f"fields.{name}": value for name, value in vars(self.fields).items() if isinstance(value, np.ndarray)
+        }
         for view, picture in self.pictures.items():
             parts |= {f"{view}.{name}": value for name, value in vars(picture).items()}
         return {
@@ -234,15 +234,15 @@ class Reference:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Reference:
-        """What `to_tensors` gave; raises `KeyError` or `TypeError` where a part is missing or unknown."""
+    def from_tensors(cls, tensors: Mapping[str, Tensor], schema: Schema = DEFAULT) -> Reference:
+        """What `to_tensors` gave of a reference with the schema. Raises KeyError or TypeError where a part is missing."""
         parts: dict[str, dict[str, Any]] = {}
         for name, value in tensors.items():
             part, _, attribute = name.partition(".")
             parts.setdefault(part, {})[attribute] = value.numpy().astype(
                 float if value.is_floating_point() else np.int64
             )
-        fields = FieldReference(**parts.pop("fields"))
+        fields = FieldReference(**parts.pop("fields"), schema=schema)
         return cls({view: PictureReference(**parts[view]) for view in VIEWS if view in parts}, fields)
 
 
@@ -259,15 +259,18 @@ class FieldTable(NamedTuple):
     categories: IntArray
 
 
-def field_values(measured: MeasuredCase) -> tuple[FloatArray, IntArray]:
+def field_values(measured: MeasuredCase, schema: Schema = DEFAULT) -> tuple[FloatArray, IntArray]:
     """(K,) numbers in the fields' units, NaN where missing, and (C,) category tokens of a case."""
-    table = field_table(*(np.asarray([row]) for row in encode_fields(measured.fields)))
+    numeric, present, categories = (np.asarray([row]) for row in encode_fields(measured.fields, schema))
+    table = field_table(numeric, present, categories, schema)
     return table.numbers[0], table.categories[0]
 
 
-def field_table(numeric: npt.ArrayLike, present: npt.ArrayLike, categories: npt.ArrayLike) -> FieldTable:
+def field_table(
+    numeric: npt.ArrayLike, present: npt.ArrayLike, categories: npt.ArrayLike, schema: Schema = DEFAULT
+) -> FieldTable:
     """Fields as the network is given them (`NetworkInputs`) in their own units."""
-    mean, spread = (np.array([getattr(f, name) for f in NUMERIC_TOKENS]) for name in ("mean", "spread"))
+    mean, spread = (np.array([getattr(f, name) for f in schema.numbers]) for name in ("mean", "spread"))
     numbers = np.where(np.asarray(present, bool), np.asarray(numeric, float) * spread + mean, np.nan)
     return FieldTable(numbers, np.asarray(categories, np.int64))
 
@@ -277,12 +280,14 @@ def fit_reference(
     validation: Mapping[View, FloatArray],
     training_fields: FieldTable,
     validation_fields: FieldTable,
+    schema: Schema = DEFAULT,
 ) -> Reference:
     """Fit on training cases, place the thresholds on validation cases.
 
     Parameters
     ----------
     training, validation : (n, F) features of the pictures by view, those of absent pictures left out.
+    schema : of the fields.
 
     Raises
     ------
@@ -298,7 +303,7 @@ def fit_reference(
         for view, features in training.items()
         if len(features) >= FEWEST and len(validation[view])
     }
-    return Reference(pictures, _fit_fields(training_fields, validation_fields))
+    return Reference(pictures, _fit_fields(training_fields, validation_fields, schema))
 
 
 class FalseAlarms(NamedTuple):
@@ -337,9 +342,9 @@ def _fit_pictures(training: FloatArray, validation: FloatArray) -> PictureRefere
     return PictureReference(_stored(mean), fitted.whitening, _stored(np.sort(fitted.distances(validation))))
 
 
-def _fit_fields(training: FieldTable, validation: FieldTable) -> FieldReference:
+def _fit_fields(training: FieldTable, validation: FieldTable, schema: Schema) -> FieldReference:
     numbers = training.numbers
-    straight = _straight(numbers)
+    straight = _straight(numbers, schema)
     usable = np.isfinite(straight).mean(0) > 0.5
     whole = straight[:, usable][np.isfinite(straight[:, usable]).all(1)]
     k = numbers.shape[1]
@@ -351,14 +356,15 @@ def _fit_fields(training: FieldTable, validation: FieldTable) -> FieldReference:
         covariance[np.ix_(usable, usable)] = shrunk * np.outer(spread, spread)
     known = np.isfinite(numbers)
     low, high = np.where(known, numbers, np.inf).min(0), np.where(known, numbers, -np.inf).max(0)
-    percentiles = np.array([_percentiles(column[np.isfinite(column)]) for column in numbers.T])
-    ones = np.zeros((len(numbers), len(_WORDS)), np.int64)
+    percentiles = np.array([_percentiles(column[np.isfinite(column)]) for column in numbers.T]).reshape(-1, len(PERCENTILES))
+    sizes = _sizes(schema)
+    ones = np.zeros((len(numbers), sum(sizes)), np.int64)
     for row, categories in zip(ones, training.categories, strict=True):
-        row[_chosen(categories)] = 1
-    given = np.repeat(training.categories > 0, _SIZES, axis=1).astype(np.int64)
+        row[_chosen(categories, schema)] = 1
+    given = np.repeat(training.categories > 0, sizes, axis=1).astype(np.int64)
     fitted = FieldReference(
         _stored(mean), _stored(covariance), _stored(low), _stored(high), _stored(percentiles),
-        ones.T @ ones, given.T @ given, np.zeros(0),
+        ones.T @ ones, given.T @ given, np.zeros(0), schema,
     )  # fmt: skip
     scores = np.sort([d for row in validation.numbers if (d := fitted.distance(row)) is not None])
     return FieldReference(**{**vars(fitted), "validation": _stored(scores)})
@@ -368,20 +374,25 @@ def _percentiles(values: FloatArray) -> FloatArray:
     return np.percentile(values, PERCENTILES) if len(values) else np.full(len(PERCENTILES), np.nan)
 
 
-def _straight(numbers: FloatArray) -> FloatArray:
+def _straight(numbers: FloatArray, schema: Schema) -> FloatArray:
     """Lengths as logarithms, since they are skewed; the rest as it is."""
-    length = np.array([f.unit == "mm" for f in NUMERIC_TOKENS])
+    length = np.array([f.unit == "mm" for f in schema.numbers], dtype=bool)
     return np.where(length, np.log(np.maximum(numbers, 0.0) + 1.0), numbers)
 
 
-def _chosen(categories: IntArray) -> list[int]:
-    """Places in `_WORDS` of the values that a case has."""
-    return [int(start + token - 1) for start, token in zip(_STARTS, categories, strict=True) if token > 0]
+def _sizes(schema: Schema) -> list[int]:
+    return [len(category_values(f)) for f in schema.categories]
 
 
-def _said(place: int) -> str:
-    field, word = _WORDS[place]
-    return f"{field.label} {word}"
+def _words(schema: Schema) -> list[str]:
+    """Every value of every category, in the order of the counts."""
+    return [f"{f.label} {word}" for f in schema.categories for word in category_values(f)]
+
+
+def _chosen(categories: IntArray, schema: Schema) -> list[int]:
+    """Places in `_words` of the values that a case has."""
+    starts = np.cumsum([0, *_sizes(schema)])[:-1]
+    return [int(start + token - 1) for start, token in zip(starts, categories, strict=True) if token > 0]
 
 
 def _stored(values: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.encode import encode_fields
-from model.schema import CATEGORY_TOKENS, LABELS, NUMERIC_TOKENS, Case, ViewImage
+from model.schema import DEFAULT, Case, ViewImage
 
 
 def test_a_batch_equals_its_cases_one_by_one(predictor, cohort) -> None:  # type: ignore[no-untyped-def]
@@ -42,8 +42,8 @@ def test_interval_counts_the_nearest_validation_cases(predictor, logit: float) -
 
 def test_labels_never_reach_the_network(predictor, cohort) -> None:  # type: ignore[no-untyped-def]
     """Nothing known only after surgery is a token, and changing it changes nothing."""
-    read = {f.name for f in (*NUMERIC_TOKENS, *CATEGORY_TOKENS)}
-    assert not read & {f.name for f in LABELS}
+    read = {f.name for f in (*DEFAULT.numbers, *DEFAULT.categories)}
+    assert not read & {f.name for f in DEFAULT.labels}
     assert "tirads" not in read
     case = cohort.case(cohort.case_ids[0])
     changed = replace(case, labels={"llnm": not case.labels["llnm"], "positive_nodes": 40.0})

@@ -21,7 +21,7 @@ from model.explain.counterfactual import (
     without_words,
     words_of,
 )
-from model.schema import Case, ViewImage
+from model.schema import DEFAULT, Case, ViewImage
 from model.segment import Segmentation
 
 
@@ -137,6 +137,8 @@ def test_distance_curve_passes_through_the_case_itself(predictor, measured) -> N
 
 class Planted:
     """A model that reads the margin only: 0.8 where it is irregular, 0.2 elsewhere."""
+
+    schema = DEFAULT
 
     def predict_measured(self, cases):  # type: ignore[no-untyped-def]
         class Told:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.nets.config import NetConfig, compact_config, paper_config
 from model.nets.llnm_net import Attention, LlnmNet, NetworkInputs, NetworkOutput
-from model.schema import CATEGORY_TOKENS, MAPS, NUMERIC_TOKENS
+from model.schema import DEFAULT, MAPS
 
 SMALL = NetConfig(
     width=24, heads=3, mlp_width=32, fusion_layers=2, self_layers=2, text_tokens=9, map_size=16, patch=8, vocab_size=30
@@ -175,10 +175,10 @@ def test_everything_present_has_an_influence(random_inputs):
         for m in range(len(MAPS)):
             put("maps", (0, v, m), 0.5)
             put("map_present", (0, v, m), False)
-    for k in range(len(NUMERIC_TOKENS)):
+    for k in range(len(DEFAULT.numbers)):
         put("numeric", (0, k), 2.5)
         put("numeric_present", (0, k), False)
-    for k in range(len(CATEGORY_TOKENS)):
+    for k in range(len(DEFAULT.categories)):
         put("categorical", (0, k), 0)
         put("categorical", (0, k), 2)
     for m in range(SMALL.text_tokens):
@@ -193,7 +193,7 @@ def test_everything_present_has_an_influence(random_inputs):
 def test_a_field_that_is_switched_off_is_not_read(random_inputs):
     net = make_net(replace(SMALL, fields=("age_years", "sex")))
     inputs = random_inputs(SMALL, 3)
-    age, sex = ([f.name for f in fs].index(n) for fs, n in [(NUMERIC_TOKENS, "age_years"), (CATEGORY_TOKENS, "sex")])
+    age, sex = ([f.name for f in fs].index(n) for fs, n in [(DEFAULT.numbers, "age_years"), (DEFAULT.categories, "sex")])
     numeric, categorical = torch.zeros_like(inputs.numeric), torch.zeros_like(inputs.categorical)
     numeric[:, age], categorical[:, sex] = inputs.numeric[:, age], inputs.categorical[:, sex]
     only = replace(inputs, numeric=numeric, categorical=categorical)
@@ -389,8 +389,8 @@ def test_the_compact_stem_learns_scattered_bright_spots():
         spots = torch.rand(cases, 2, 32, 32, generator=generator) < 0.006
         maps[:, :, MAPS.index("internal")] += 0.6 * spots * spotted[:, None, None, None]
         yes = torch.ones(cases, 2, 3, dtype=torch.bool)
-        numbers, words = torch.zeros(cases, len(NUMERIC_TOKENS)), torch.ones(cases, 1, dtype=torch.long)
-        categories = torch.zeros(cases, len(CATEGORY_TOKENS), dtype=torch.long)
+        numbers, words = torch.zeros(cases, len(DEFAULT.numbers)), torch.ones(cases, 1, dtype=torch.long)
+        categories = torch.zeros(cases, len(DEFAULT.categories), dtype=torch.long)
         inputs = NetworkInputs(maps, yes, yes[:, :, 0], numbers, numbers > 1, categories, words, words == 1)
         return inputs, spotted
 

@@ -98,7 +98,7 @@ def test_calibrate_adds_the_reference_to_the_checkpoint_of_that_cohort(untrained
     data = build_dataset(cohort, untrained.segmentation, untrained.tokenizer, untrained.net.config, device=cpu)
     validation = data.rows(torch.from_numpy(split_cases(cohort, seed=5)[1]))
     logits = dataset_logits(untrained.net, validation, cpu).numpy() / untrained.temperature
-    labels = validation.llnm.numpy() > 0.5
+    labels = validation.outcome.numpy() > 0.5
     card = {**untrained.card, "settings": {"seed": 5}}
     save_checkpoint(replace(untrained, validation_logits=logits, validation_labels=labels, card=card), tmp_path)
     weights = (tmp_path / "llnm_net.safetensors").read_bytes()
