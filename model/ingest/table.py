@@ -177,7 +177,8 @@ def _text_lines(path: Path, schema: Schema) -> Iterator[tuple[int, str, list[str
     with path.open(encoding=_encoding(path), newline="") as file:
         first = file.readline().replace('"', "").lower()
         file.seek(0)
-        separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & (schema.by_name.keys() | _BESIDE.keys())))
+        known = schema.by_name.keys() | _BESIDE.keys()
+        separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & known))
         for number, row in enumerate(csv.reader(file, delimiter=separator), 1):
             yield number, separator, row
 

@@ -29,7 +29,8 @@ def fast(predictor: Predictor) -> Predictor:
     checkpoint = predictor.checkpoint
     net, segmentation = copy.deepcopy(checkpoint.net), copy.deepcopy(checkpoint.segmentation)
     packed(net)
-    packed(segmentation)
+    if segmentation is not None:
+        packed(segmentation)
     return Predictor(replace(checkpoint, net=net, segmentation=segmentation), device="cpu")
 
 
