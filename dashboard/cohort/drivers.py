@@ -39,15 +39,15 @@ from model.cohort.scores import FloatArray
 from model.cohort.selection import Filters
 from model.cohort.store import CohortStore
 from model.errors import StatisticsError
-from model.schema import FIELD, LABELS
+from model.schema import DEFAULT, FIELD
 
 WORST = 10
 ENOUGH = 200
 """Cases below which no colour is proposed: what it tells may be chance."""
-COLOUR_CASES = 20_000
+COLOUR_CASES = 5_000
 """Cases on which colours are tried, at most."""
 NOT_A_FIELD = frozenset(
-    {"case_id", "report_text", "probability", BASE, *(f.name for f in SCORES), *(f.name for f in LABELS)}
+    {"case_id", "report_text", "probability", BASE, *(f.name for f in SCORES), *(f.name for f in DEFAULT.labels)}
 )
 DESCRIBED = ("capsule_distance_mm", "size_mm", "age_years", "sex", "histology", "calcification", "margin")
 """Fields that describe a sub-phenotype or a case that was got wrong."""

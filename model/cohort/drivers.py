@@ -26,7 +26,7 @@ RESAMPLED = 5000
 """Cases up to which they are redrawn one by one; beyond, the means are as good as normal."""
 FEWEST = 50
 """Cases below which no sub-phenotypes are looked for."""
-FITTED, JUDGED = 20_000, 2_000
+FITTED, JUDGED = 5_000, 1_500
 """Cases that clusters are fitted on, and that the silhouette is measured on, at most."""
 MOST_CLUSTERS = 6
 FEW_IN_BIN, BINS = 10, 10
