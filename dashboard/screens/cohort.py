@@ -87,7 +87,7 @@ def _cohort() -> tuple[CohortStore, str]:
     )  # fmt: skip
     st.caption(
         "Kept for this session only, in a temporary folder of this computer that goes when the session ends. "
-        "`llnm predict COHORT --out scored.parquet` writes such a table."
+        "`llnm score COHORT --out scored.parquet --explain shap` writes such a table, with explanations."
     )
     if file is None:
         st.stop()
