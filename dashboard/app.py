@@ -17,6 +17,7 @@ page = st.navigation(
         st.Page(HERE / "screens" / "case.py", title="Case", icon=":material/person_search:", default=True),
         st.Page(HERE / "screens" / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(HERE / "screens" / "cohort.py", title="Cohort", icon=":material/groups:"),
+        st.Page(HERE / "screens" / "import_cohort.py", title="Import", icon=":material/upload_file:"),
         st.Page(HERE / "screens" / "about.py", title="Model", icon=":material/info:"),
     ],
     position="top",

@@ -15,6 +15,7 @@ import typer
 from tqdm import tqdm
 
 from model.errors import CaseError, ProblemError
+from model.importing import COHORTS
 from model.train.folders import MORE, checkpoint_folders
 from model.train.settings import Settings
 
@@ -108,6 +109,48 @@ def simulate(
             typer.echo(
                 f"Bayes-optimal AUROC, from the true probabilities: {best.value:.4f} ({best.low:.4f}–{best.high:.4f})."
             )
+
+
+@app.command("import")
+def import_(
+    manifest: Annotated[Path, typer.Argument(help="Table of the export (.csv, .xlsx, .parquet); its files lie beside it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the cohort; an unfinished import of it is gone on with.")],
+    mapping: Annotated[
+        Path | None, typer.Option(help="What the columns mean (JSON). A dry run writes a proposal to it where it is not there.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be taken and dropped; write no cohort.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    key: Annotated[Path | None, typer.Option(help="Key of the pseudonyms; COHORT.key beside the cohort by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
+) -> None:
+    """Make a cohort of a hospital's export: mapped, checked, de-identified."""
+    from model.importing import report as told_of
+    from model.importing.keys import key_beside
+    from model.importing.manifest import open_manifest
+    from model.importing.mapping import read_mapping, write_mapping
+    from model.importing.profile import profiles
+    from model.importing.propose import propose
+    from model.importing.run import import_cohort
+    from model.importing.sources import Folder
+
+    with _told():
+        opened = open_manifest(manifest, manifest.name)
+        if mapping is not None and (mapping.exists() or not dry_run):
+            agreed = read_mapping(mapping)
+        else:
+            agreed = propose(opened, profiles(opened.header, opened.rows(), opened.separator)[0])
+            if mapping is not None:
+                write_mapping(agreed, mapping)
+                typer.echo(f"A proposal was written to {mapping}: read it, correct it, and run the dry run again.", err=True)
+        done = import_cohort(
+            opened, agreed, Folder(manifest.resolve().parent), out, key_file=key or key_beside(out), dry=dry_run, workers=workers,
+            progress=_Bars(),
+        )  # fmt: skip
+        if as_json:
+            typer.echo(json.dumps(told_of.as_json(done, agreed), ensure_ascii=False))
+        else:
+            for line in told_of.lines(done, agreed):
+                typer.echo(line)
 
 
 @app.command()
@@ -305,6 +348,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
+    cohorts: Annotated[Path, typer.Option(help="Folder in which the Import page writes cohorts.")] = Path("cohorts"),
 ) -> None:
     """Open the dashboard."""
     import importlib.util
@@ -321,6 +365,7 @@ def serve(
         with _told():
             checkpoint_folders(checkpoints)
         os.environ[MORE] = str(checkpoints.resolve())
+    os.environ[COHORTS] = str(cohorts.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
 

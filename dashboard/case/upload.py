@@ -11,11 +11,12 @@ from dashboard.case import outline
 from dashboard.parts import problem
 from model.errors import ProblemError
 from model.ingest.cases import case_from_form
+from model.ingest.dicom import decode_dicom, is_dicom
 from model.ingest.images import DecodedImage, decode_image
 from model.ingest.messages import list_faults, told
 from model.schema import FIELDS, VIEWS, Case, Field, View, category_values
 
-FILE_TYPES = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
+FILE_TYPES = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "dcm", "dicom"]
 CASE_ID = "own case"
 TYPED = [f for f in FIELDS if f.role in ("input", "comparator")]
 """What the form asks for: what is known before surgery and not measured on the picture."""
@@ -75,7 +76,7 @@ def read(
     Parameters
     ----------
     files : by view, something with `name` and `getvalue()`, or None.
-    spacings : by view, mm per pixel as typed; a decimal comma is read too.
+    spacings : by view, mm per pixel as typed; a decimal comma is read too. Empty, a DICOM file's own calibration is taken.
     values : raw values by field name; empty ones are missing.
 
     Raises
@@ -84,15 +85,17 @@ def read(
         Once, for everything that is wrong with any picture, field or the report.
     """
     images: dict[View, DecodedImage] = {}
+    calibrated: dict[View, tuple[float, float] | None] = {}
     faults: list[ProblemError] = []
     for view, file in files.items():
         if file is not None:
             try:
-                images[view] = decode_image(file.getvalue(), name=f"{view} picture {file.name}")
+                images[view], calibrated[view] = _decoded(file.getvalue(), f"{view} picture {file.name}")
             except ProblemError as error:
                 faults.append(error)
     if images or not faults:  # else a faulty picture would be told twice, as none
-        spacing: dict[View, Any] = {view: spacings.get(view, "").strip().replace(",", ".") for view in images}
+        typed = {view: spacings.get(view, "").strip().replace(",", ".") for view in images}
+        spacing: dict[View, Any] = {view: typed[view] or calibrated[view] for view in images}
         try:
             made = case_from_form(CASE_ID, images, spacing, values, report)
         except ProblemError as error:
@@ -100,6 +103,14 @@ def read(
     if not faults:
         return made
     raise faults[0] if len(faults) == 1 else list_faults([told(e) for e in faults], where="form")
+
+
+def _decoded(data: bytes, name: str) -> tuple[DecodedImage, tuple[float, float] | None]:
+    """A picture, and the pixel spacing that a DICOM file gives; its tags stay behind."""
+    if is_dicom(data[:132]):
+        found = decode_dicom(data, name=name)
+        return found.image, found.spacing_mm
+    return decode_image(data, name=name), None
 
 
 def _entry(column: st.delta_generator.DeltaGenerator, field: Field) -> object:

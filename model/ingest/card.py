@@ -27,7 +27,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _KEYS = ("name", "label", "kind", "unit", "low", "high", "values", "help", "group", "mean", "spread")
 _ENDPOINT_KEYS = ("name", "label", "short", "help")
 _KINDS = ("number", "category", "flag")
-_TAKEN = re.compile(r"provenance|pixel_spacing.*|image_.*|.*_mask_.*|case|probability|logit|interval_.*|stage_\d|prediction")
+_TAKEN = re.compile(
+    r"provenance|pixel_spacing.*|image_.*|.*_mask_.*|case|probability|logit|interval_.*|stage_\d|prediction"
+)
 """Columns that a cohort or a scored table has for other things."""
 
 MAX_FIELDS, MAX_VALUES, MAX_TEXT = 200, 50, 300
@@ -94,7 +96,9 @@ def schema_of(card: Mapping[str, object], *, where: str) -> Schema:
 def card_of(schema: Schema) -> dict[str, Any]:
     """Endpoint and own fields of a schema as the card holds them; nothing where it is the built-in one."""
     groups = {name: g.name for g in schema.groups for name in g.fields}
-    changed = [f for f in schema.fields if f.name in FIELD and (f.low, f.high) != (FIELD[f.name].low, FIELD[f.name].high)]
+    changed = [
+        f for f in schema.fields if f.name in FIELD and (f.low, f.high) != (FIELD[f.name].low, FIELD[f.name].high)
+    ]
     entries = [{"name": f.name, **_range(f)} for f in changed]
     entries += [_entry(f, groups[f.name]) for f in schema.own]
     result: dict[str, Any] = {}
@@ -105,7 +109,13 @@ def card_of(schema: Schema) -> dict[str, Any]:
 
 
 def _entry(spec: Field, group: str) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": spec.name, "label": spec.label, "kind": spec.kind, "help": spec.help, "group": group}
+    entry: dict[str, Any] = {
+        "name": spec.name,
+        "label": spec.label,
+        "kind": spec.kind,
+        "help": spec.help,
+        "group": group,
+    }
     if spec.kind == "number":
         entry |= {"unit": spec.unit, **_range(spec), "mean": spec.mean, "spread": spec.spread}
     if spec.kind == "category":
@@ -202,7 +212,12 @@ def _name_faults(name: object, place: str) -> list[str]:
 
 def _text(raw: Mapping[str, object], key: str, default: str, place: str, faults: list[str]) -> str:
     value = raw.get(key, default)
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable() or (default and not value.strip()):
+    if (
+        not isinstance(value, str)
+        or len(value) > MAX_TEXT
+        or not value.isprintable()
+        or (default and not value.strip())
+    ):
         faults.append(f"{place}: {key} {short(value)}; give one line of text, at most {MAX_TEXT} characters")
         return default
     return value.strip()

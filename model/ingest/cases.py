@@ -328,7 +328,9 @@ def _assemble(
             faults.append(told(error))
     elif report_text is not None:
         faults.append("report_text: not a text")
-    readable = only(values, "input", "measured", "comparator", schema=schema) or str(values.get("report_text", "")).strip()
+    readable = (
+        only(values, "input", "measured", "comparator", schema=schema) or str(values.get("report_text", "")).strip()
+    )
     if not images and not readable and not faults:  # else a faulty picture would be told twice
         faults.append("nothing to read; give a transverse or longitudinal picture, a report or a field")
     if faults:

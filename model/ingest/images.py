@@ -6,6 +6,7 @@ the functions can run in as many threads as there are sessions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -79,7 +80,31 @@ def decode_image(data: bytes, *, name: str) -> DecodedImage:
     """
     image, notices = _open(data, name, min_side=MIN_SIDE)
     grey, more = _to_grey(image, name)
-    notices += more
+    return finish_image(grey, [*notices, *more], name=name)
+
+
+def colours_to_grey(pixels: npt.NDArray[np.uint8], *, name: str) -> tuple[GrayImage, list[str]]:
+    """(height, width, 3) RGB → (height, width) luminance in 0…1, with a notice where the colours meant something."""
+    return _to_grey(Image.fromarray(pixels), name)
+
+
+def finish_image(grey: GrayImage, notices: Sequence[str], *, name: str) -> DecodedImage:
+    """Check a grey picture and shrink it to `MAX_SIDE`.
+
+    Parameters
+    ----------
+    grey : (height, width) float32 in 0…1.
+    notices : what was done to it so far.
+    name : what to call it in messages.
+
+    Raises
+    ------
+    ImageError
+        If it has no contrast, or is under 64 pixels a side.
+    """
+    notices = list(notices)
+    if min(_fit(grey.shape[1], grey.shape[0])) < MIN_SIDE:
+        raise _too_small(grey.shape[1], grey.shape[0], name)
     if (np.abs(grey - np.median(grey)) > _CONTRAST_LEVELS).mean() < _CONTRAST_SHARE:
         raise ImageError(
             f"no contrast: nearly every pixel is at {float(np.median(grey)):.0%} of white",
@@ -168,12 +193,7 @@ def _open(data: bytes, name: str, *, min_side: int) -> tuple[Image.Image, list[s
     if width * height > MAX_PIXELS:
         raise _too_many_pixels(f"{width:,} × {height:,} pixels are", name)
     if min(_fit(width, height)) < min_side:
-        raise ImageError(
-            f"{width} × {height} pixels, which is too small or too narrow",
-            where=name,
-            fix=f"Give a picture of at least {MIN_SIDE} pixels a side, no more than {MAX_SIDE // MIN_SIDE} times "
-            "longer than wide.",
-        )
+        raise _too_small(width, height, name)
     notices = []
     try:
         file_format = image.format
@@ -201,6 +221,15 @@ def _too_many_pixels(claim: str, name: str) -> ImageError:
         f"{claim} more than {MAX_PIXELS // 1_000_000} megapixels",
         where=name,
         fix="Crop the picture to the ultrasound sector.",
+    )
+
+
+def _too_small(width: int, height: int, name: str) -> ImageError:
+    return ImageError(
+        f"{width} × {height} pixels, which is too small or too narrow",
+        where=name,
+        fix=f"Give a picture of at least {MIN_SIDE} pixels a side, no more than {MAX_SIDE // MIN_SIDE} times "
+        "longer than wide.",
     )
 
 

@@ -134,11 +134,20 @@ _IDENTIFIERS: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
     ("names", re.compile(rf"\b(?i:patient)\s*[:=]\s*(?P<value>{_CAPITAL_WORD}(?: {_CAPITAL_WORD}){{0,2}})")),
+    ("names", re.compile(r"(?:姓名|患者|病人|医师|医生)\s*[:：]\s*(?P<value>[\u4e00-\u9fff]{2,4})")),
     (
         "names",
         re.compile(
             r"\b(?:[Mm]rs?|[Mm]s|[Mm]iss|[Dd]r|[Pp]rof(?:essor)?)\b\.? ?"
             rf"(?P<value>{_CAPITAL_WORD}(?: {_CAPITAL_WORD}){{0,2}})"
+        ),
+    ),
+    (
+        "names",
+        re.compile(
+            r"\b(?i:(?:reported|dictated|signed|verified|approved|performed|examined|seen|read|referred|scanned|reviewed|written)"
+            r"(?: electronically)? by|radiologist|physician|doctor|surgeon|sonographer|operator|reader|referrer)\b\s*[:,]?\s*"
+            rf"(?!(?:Dr|Prof|Mrs?|Ms|Miss)\b)(?P<value>{_CAPITAL_WORD}(?:,? {_CAPITAL_WORD}){{0,2}})"
         ),
     ),
 )

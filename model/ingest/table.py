@@ -107,7 +107,9 @@ def parse_sheet(sheet: Sheet, root: Path, schema: Schema = DEFAULT) -> tuple[pd.
     if unknown := [f"{short(c)}{nearest(c, specs)}" for c in sheet.header if c and c not in specs]:
         notices.insert(0, f"Unknown columns were ignored: {some(unknown)}.")
     if not has_images:
-        notices.append("The table names no pictures: whatever is predicted of its cases rests on reports and fields alone.")
+        notices.append(
+            "The table names no pictures: whatever is predicted of its cases rests on reports and fields alone."
+        )
     del columns[SPACING.name]
     table = pd.DataFrame({c: _series(specs[c], values) for c, values in columns.items()})
     return table, sorted(faults), tuple(notices)
@@ -282,7 +284,11 @@ def _check_paths(
 
     A table without pictures may hold anything: its rows can at least be counted.
     """
-    readable = (*IMAGE_COLUMNS, "report_text", *(n for n, f in specs.items() if f.role in ("input", "measured", "comparator")))
+    readable = (
+        *IMAGE_COLUMNS,
+        "report_text",
+        *(n for n, f in specs.items() if f.role in ("input", "measured", "comparator")),
+    )
     faults: _Faults = []
     for i, number in enumerate(numbers):
         for column in PATH_COLUMNS:

@@ -1,7 +1,8 @@
 """How fast the explanations are beside the libraries' own: `python tests/benchmarks/explanations.py [--json] [--cases N]`.
 
 One game, every group of a sample case against the model's "missing" tokens, played as a user calls each explainer, in turns
-on the same cases in one run; errors, as shares of the values' norm, are against all 2,048 coalitions. Then the parts of the Case page, warm.
+on the same cases in one run; errors, as shares of the values' norm, are against all 2,048 coalitions.
+Then the parts of the Case page, warm.
 """
 
 from __future__ import annotations

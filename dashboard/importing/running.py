@@ -1,0 +1,82 @@
+"""The dry run and the import as buttons, with progress that can be cancelled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.importing.given import Given, cohort_path
+from dashboard.parts import literal, problem
+from model.errors import ProblemError
+from model.importing.keys import key_beside
+from model.importing.mapping import Agreed, to_dict
+from model.importing.run import Imported, import_cohort
+
+
+def section(given: Given, agreed: Agreed) -> tuple[Path, Imported] | None:
+    """Name, buttons, and the last result that is still of this mapping."""
+    st.subheader("Try it, then import")
+    text = json.dumps(to_dict(agreed), ensure_ascii=False, indent=1)
+    name = st.text_input("Name of the cohort", "my-cohort", key="import-name", max_chars=60)
+    with st.container(horizontal=True):
+        dry = st.button("Dry run", icon=":material/rule:", key="import-dry")
+        real = st.button("Import", type="primary", icon=":material/download_done:", key="import-run")
+        st.download_button(
+            "Mapping", text, "mapping.json", "application/json", icon=":material/download:", key="import-mapping-save"
+        )
+    state = f"{text}|{name}|{sorted((n, len(b)) for n, b in given.files.files.items())}"
+    try:
+        out = cohort_path(name)
+    except ProblemError as error:
+        problem(error)
+        return None
+    st.caption(
+        f"Written to {literal(str(out))}; the key of its pseudonyms beside it ({literal(key_beside(out).name)}), "
+        "which you keep for yourself."
+    )
+    if dry or real:
+        st.session_state.pop("import-done", None)
+        try:
+            done = _run(given, agreed, out, dry=dry)
+        except ProblemError as error:
+            problem(error)
+            return None
+        st.session_state["import-done"] = (state, out, done)
+    kept = st.session_state.get("import-done")
+    if kept is None or kept[0] != state:
+        return None
+    return kept[1], kept[2]
+
+
+def _run(given: Given, agreed: Agreed, out: Path, *, dry: bool) -> Imported:
+    place = st.empty()
+    with place.container():
+        bar = st.progress(0.0, "Reading the table …")
+        # A click interrupts this run at its next step; what is done stays, and the next import goes on with it.
+        st.button("Cancel", icon=":material/stop_circle:", key="import-cancel")
+
+    def progress(what: str, done: int, total: int) -> None:
+        bar.progress(min(1.0, done / max(total, 1)), f"{what.capitalize()}: {done:,} of {total:,}")
+
+    try:
+        return import_cohort(
+            given.manifest, agreed, given.files, out, key_file=key_beside(out), dry=dry, workers=1, progress=progress
+        )
+    finally:
+        place.empty()
+
+
+def questions(given: Given, agreed: Agreed, done: Imported) -> None:
+    """What must be answered before the import."""
+    if not done.survey.questions:
+        return
+    st.warning(f"{len(done.survey.questions)} questions must be answered before the import.", icon=":material/help:")
+    for question in done.survey.questions:
+        st.text(f"{question.column}: {question.what}. {question.answer}")
+        if "confirmed" in question.answer and st.button(
+            f"{literal(question.column)} is right as it is", key=f"import-confirm-{question.column}"
+        ):
+            st.session_state[f"import-confirmed-{given.key}"] = agreed.confirmed | {question.column}
+            st.rerun()
