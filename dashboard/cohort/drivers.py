@@ -175,7 +175,7 @@ def _place(column: pd.Series, rows: np.ndarray) -> FloatArray:
 @st.fragment
 def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> None:
     """A group's contribution over a field, apart by another."""
-    st.markdown("#### How it depends on a field")
+    st.markdown("##### How it depends on a field")
     usable = [
         c
         for c in frame.columns
@@ -233,7 +233,7 @@ def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Exp
 
 def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> Clusters | None:
     """Clusters by explanation, each described; None where there are too few cases."""
-    st.markdown("#### Sub-phenotypes: cases predicted for like reasons")
+    st.markdown("##### Sub-phenotypes: cases predicted for like reasons")
     if len(frame) < FEWEST:
         missing("Sub-phenotypes", f"too few cases (n = {len(frame):,}); at least {FEWEST} are needed.")
         return None
@@ -270,7 +270,7 @@ def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told:
 
 def _mistakes(frame: pd.DataFrame, found: Clusters | None, key: str, filters: Filters) -> None:
     """The worst cases, which open the Case page, and where mistakes gather."""
-    st.markdown("#### What the model gets wrong")
+    st.markdown("##### What the model gets wrong")
     probability, label = frame["probability"].to_numpy(float), frame["llnm"].to_numpy(np.int64)
     cutoff = _cutoff()
     wrong = (probability >= cutoff) != (label == 1)

@@ -14,7 +14,7 @@ from dashboard.figures.style import (
     OBSERVED,
     RAISES,
     REFERENCE,
-    RISK,
+   
     SIGNED,
     SUBGROUPS,
     folded,
@@ -27,6 +27,8 @@ from model.cohort.drivers import Clusters, Dependence, ErrorLevel, Share, Swarm
 from model.cohort.scores import FloatArray
 from model.schema import FIELD, Value
 
+VALUES = "Viridis"
+"""Low to high values of a field, which are no risks."""
 LOGITS = "contribution to the logit of LLNM"
 
 
@@ -96,7 +98,7 @@ def beeswarm(
         known = np.isfinite(colour)
         for here, marker in (
             (~known, {"color": REFERENCE}),
-            (known, {"color": colour[known].round(3).astype(np.float32), "colorscale": RISK, "cmin": 0, "cmax": 1}),
+            (known, {"color": colour[known].round(3).astype(np.float32), "colorscale": VALUES, "cmin": 0, "cmax": 1}),
         ):
             if here.any():
                 figure.add_scatter(
@@ -107,7 +109,7 @@ def beeswarm(
                 )  # fmt: skip
     figure.add_scatter(
         x=[None], y=[None], mode="markers", hoverinfo="skip",
-        marker={"color": [0], "colorscale": RISK, "cmin": 0, "cmax": 1, "showscale": True,
+        marker={"color": [0], "colorscale": VALUES, "cmin": 0, "cmax": 1, "showscale": True,
                 "colorbar": {"title": {"text": "value", "side": "top"}, "tickvals": [0.02, 0.98], "ticktext": ["low", "high"],
                              "thickness": 10, "len": 0.5, "outlinewidth": 0}},
     )  # fmt: skip
