@@ -14,7 +14,6 @@ from dashboard.figures.style import (
     OBSERVED,
     RAISES,
     REFERENCE,
-   
     SIGNED,
     SUBGROUPS,
     folded,
