@@ -14,7 +14,7 @@ from model.errors import CaseError
 from model.scale.job import Done, Job
 
 _SCORER = None
-_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 """For glibc: keep the memory of large tensors for the next ones, instead of asking the system for it anew each time."""
 
 
@@ -44,8 +44,8 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         return
     # A fresh interpreter each: torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (job, os.getpid()))
-    before = {name: os.environ.get(name) for name in _MEMORY}
-    os.environ.update({name: value for name, value in _MEMORY.items() if before[name] is None})
+    before = {name: os.environ.get(name) for name in MEMORY}
+    os.environ.update({name: value for name, value in MEMORY.items() if before[name] is None})
     try:
         for future in as_completed([pool.submit(_score, shard) for shard in shards]):
             yield future.result()

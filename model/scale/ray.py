@@ -16,7 +16,7 @@ import numpy as np
 
 from model.errors import CaseError
 from model.scale.job import Done, Job
-from model.scale.local import cores
+from model.scale.local import MEMORY, cores
 
 
 class _Worker:
@@ -66,7 +66,9 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         here: dict[str, Any] = (
             {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or cores(), "include_dashboard": False}
         )
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **here)
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, runtime_env={"env_vars": MEMORY}, **here
+        )  # fmt: skip
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
