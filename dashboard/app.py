@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.parts import banner
+from dashboard.resources import training_data
 
 HERE = Path(__file__).resolve().parent
 # The folder must not be called "pages": Streamlit opens what lies there by itself, past this file and its mark.
@@ -18,9 +19,10 @@ page = st.navigation(
         st.Page(HERE / "screens" / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(HERE / "screens" / "cohort.py", title="Cohort", icon=":material/groups:"),
         st.Page(HERE / "screens" / "import_cohort.py", title="Import", icon=":material/upload_file:"),
+        st.Page(HERE / "screens" / "training.py", title="Training", icon=":material/model_training:"),
         st.Page(HERE / "screens" / "about.py", title="Model", icon=":material/info:"),
     ],
     position="top",
 )
-banner()
+banner(training_data())
 page.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,6 +15,7 @@ from dashboard import state
 from model.errors import ProblemError
 
 MARK = "Trained on synthetic data · research and teaching only · not a medical device"
+MARK_OTHER = "Research and teaching only · not a medical device"
 
 # A constant of ours, no user text: Streamlit has no fixed bar of its own.
 _MARK_STYLE = """
@@ -28,14 +30,33 @@ h1 {font-size: clamp(1.6rem, 5vw, 2.4rem) !important;} h2, h3 {font-size: clamp(
 """
 
 
-def banner() -> None:
-    """The mark at the foot of every page, on screen and in print."""
-    st.html(_MARK_STYLE + f'<div class="llnm-mark" role="note">{MARK}</div>')
+def banner(training_data: str) -> None:
+    """The mark at the foot of every page, on screen and in print.
+
+    Parameters
+    ----------
+    training_data : what the model was trained on, as its card says.
+    """
+    st.html(_MARK_STYLE + f'<div class="llnm-mark" role="note">{mark(training_data)}</div>')
+
+
+def mark(training_data: str) -> str:
+    """The words of the mark."""
+    return MARK if training_data == "synthetic" else MARK_OTHER
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a figure came about: a paragraph for a paper, and Python that makes it again."""
+
+    text: str
+    code: str
 
 
 def figure(
-    drawn: go.Figure, caption: str, *, key: str, data: pd.DataFrame | None = None, alt: str = "", **options: Any
-) -> Any:
+    drawn: go.Figure, caption: str, *, key: str, data: pd.DataFrame | None = None, alt: str = "",
+    method: Method | None = None, **options: Any,
+) -> Any:  # fmt: skip
     """A figure with a caption in plain words, its data as a download and alternative text.
 
     Parameters
@@ -45,6 +66,7 @@ def figure(
     key : unique on the page.
     data : what is drawn, for the download; None where the page offers it elsewhere.
     alt : for screen readers; the caption where empty.
+    method : what stands under "Methods and code".
     options : passed to `st.plotly_chart` (`on_select`, `selection_mode`).
 
     Returns
@@ -58,7 +80,7 @@ def figure(
         # Where points are clicked, the bar would lie over them.
         "displayModeBar": True if drawing else False if modes == "points" else "hover",
         "modeBarButtons": [[*drawing, "toImage"]],
-        "toImageButtonOptions": {"format": "png", "filename": key, "scale": 2},
+        "toImageButtonOptions": {"format": picture_format(), "filename": key, "scale": 2},
         "displaylogo": False,
         "scrollZoom": False,
     }
@@ -70,7 +92,34 @@ def figure(
     words.caption(caption)
     with button:
         data_button(data, key)
+    if method is not None:
+        methods(method)
     return event
+
+
+def methods(method: Method) -> None:
+    """The paragraph and the code of a figure or table, each with a button that copies it."""
+    with st.expander("Methods and code", icon=":material/code:"):
+        st.code(method.text, language=None, wrap_lines=True)
+        st.code(method.code, language="python")
+
+
+FORMATS = ("png", "svg")
+"""Of pictures that figures are saved as."""
+
+
+def picture_format() -> str:
+    """What the camera button of a figure saves, as chosen in `choose_picture_format`."""
+    chosen: str = st.session_state.get("picture-format") or FORMATS[0]
+    return chosen
+
+
+def choose_picture_format() -> None:
+    """For all figures of a page; stands above the first of them."""
+    st.segmented_control(
+        "Figures are saved as", FORMATS, default=FORMATS[0], key="picture-format", format_func=str.upper, required=True,
+        help="The camera button at a figure's corner saves it: PNG for slides, SVG for print.",
+    )  # fmt: skip
 
 
 def data_button(data: pd.DataFrame, key: str) -> None:
@@ -103,11 +152,15 @@ def literal(text: str) -> str:
 
 def case_link(case_id: str) -> None:
     """A link to a sample case, which leads back to the cohort as it is now."""
-    back = urlencode(st.query_params.to_dict())
     st.page_link(
         "screens/case.py", label=f"Open case {literal(case_id)}", icon=":material/open_in_new:",
-        query_params={"case": case_id, "back": back or "cohort="},
+        query_params={"case": case_id, "back": address()},
     )  # fmt: skip
+
+
+def address() -> str:
+    """The cohort's view as it is now, for the way back from a case."""
+    return urlencode(st.query_params.to_dict()) or "cohort="
 
 
 def back_link() -> None:

@@ -6,10 +6,16 @@ Everything heavy is imported where it is first needed, so that a page opens befo
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +23,11 @@ import pandas as pd
 import streamlit as st
 
 from model.errors import CaseError, ProblemError, StatisticsError
-from model.train.folders import SHIPPED
+from model.train.folders import CASES, MAIN, SHIPPED
 
 if TYPE_CHECKING:
     from model.cohort.coverage import CentreCoverage
+    from model.cohort.cube import Aggregate
     from model.cohort.curves import RiskCurve
     from model.cohort.selection import Filters
     from model.cohort.store import CohortStore
@@ -44,6 +51,29 @@ SAMPLE_SCORES = SAMPLES / "scored.parquet"
 """The sample cases as the shipped model scores them: `llnm score data_samples --explain shap`."""
 
 
+def main_folder() -> Path:
+    """The checkpoint that the pages use: the one `llnm serve --checkpoint` named, else the shipped one."""
+    return Path(os.environ.get(MAIN) or SHIPPED)
+
+
+def training_data() -> str:
+    """What the model of the pages was trained on, as its card says; the loader tells what is wrong with a card."""
+    try:
+        return str(json.loads((main_folder() / "card.json").read_text("utf-8")).get("training_data"))
+    except (OSError, ValueError, AttributeError):
+        return "synthetic"
+
+
+def cohort_folder() -> Path:
+    """The cases that the Case page shows: those `llnm serve --cases` named, else the samples."""
+    return Path(os.environ.get(CASES) or SAMPLES)
+
+
+def is_shipped(model: str) -> bool:
+    """Whether a model is the shipped one: only of it are scored cohorts kept."""
+    return main_folder() == SHIPPED and model == predictor().checkpoint.identity
+
+
 @st.cache_resource(show_spinner=False)
 def _registry() -> dict[str, Predictor]:
     """Every model that was loaded, by its identity."""
@@ -60,11 +90,11 @@ def load_predictor(folder: str = str(SHIPPED)) -> Predictor:
 
 
 def predictor() -> Predictor:
-    """The shipped model; a missing or damaged one is told and the page stops."""
+    """The model of the pages; a missing or damaged one is told and the page stops."""
     from dashboard.parts import problem
 
     try:
-        return load_predictor()
+        return load_predictor(str(main_folder()))
     except ProblemError as error:
         problem(error)
         st.stop()
@@ -75,20 +105,37 @@ def loaded(model: str) -> Predictor:
     return _registry()[model]
 
 
-@st.cache_resource(show_spinner="Reading the sample cases …")
 def sample_cohort() -> Cohort:
-    """The sample cases that ship."""
+    """The cases to choose from: the samples that ship, or the cohort named on starting; a faulty one is told."""
+    from dashboard.parts import problem
+
+    try:
+        return _read_cohort(str(cohort_folder()))
+    except ProblemError as error:
+        problem(error)
+        st.stop()
+
+
+@st.cache_resource(show_spinner="Reading the cases …")
+def _read_cohort(folder: str) -> Cohort:
     from model.ingest.cases import read_cohort
 
-    return read_cohort(SAMPLES)
+    return read_cohort(folder)
+
+
+def sample_truth() -> pd.DataFrame | None:
+    """The truth behind the cases, by `case_id`; None where it is not known."""
+    from model.simulate.cohort import TRUTH_NAME
+
+    folder = cohort_folder()
+    return _read_truth(str(folder)) if (folder / TRUTH_NAME).is_file() else None
 
 
 @st.cache_data(show_spinner=False)
-def sample_truth() -> pd.DataFrame:
-    """The truth behind the sample cases."""
+def _read_truth(folder: str) -> pd.DataFrame:
     from model.simulate.cohort import read_truth
 
-    return read_truth(SAMPLES).set_index("case_id")
+    return read_truth(Path(folder)).set_index("case_id")
 
 
 @st.cache_data(show_spinner="Reading the cohort …")
@@ -105,18 +152,49 @@ class OpenCohort:
     folder: TemporaryDirectory[str]
 
     @classmethod
-    def of(cls, file: Path, *, good_rows_only: bool = False) -> OpenCohort:
-        """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`."""
+    def of(cls, file: Path, *, good_rows_only: bool = False, keep: bool = False) -> OpenCohort:
+        """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`.
+
+        Parameters
+        ----------
+        keep : leave the validated form in the user's cache folder, so that the same table opens at once the next time.
+        """
         from model.cohort.store import CohortStore
 
         folder = TemporaryDirectory(prefix="llnm-")
         try:
-            store = CohortStore.open(file, good_rows_only=good_rows_only, cache=Path(folder.name))
-            store.prepare()
+            with _told_of_rows() as progress:
+                cache = None if keep else Path(folder.name)
+                store = CohortStore.open(file, good_rows_only=good_rows_only, cache=cache, progress=progress)
+                store.prepare()
+            Thread(target=_count_ranges, args=(store,), daemon=True).start()
         except ProblemError:
             folder.cleanup()
             raise
         return cls(store, folder)
+
+
+@contextmanager
+def _told_of_rows() -> Iterator[Callable[[int], None]]:
+    """A line that counts the rows read of a large table."""
+    place = st.empty()
+
+    def told(rows: int) -> None:
+        if rows > 200_000:
+            place.caption(f"{rows:,} rows checked …")
+
+    try:
+        yield told
+    finally:
+        place.empty()
+
+
+def _count_ranges(store: CohortStore) -> None:
+    """Count ages and sizes beforehand, beside the page."""
+    import duckdb
+
+    with suppress(duckdb.Error):  # the cohort was closed meanwhile, and its file is gone
+        store.prepare_ranges()
 
 
 def _closed(cohort: OpenCohort) -> None:
@@ -129,12 +207,20 @@ def shipped_cohort(file: Path, changed: int) -> OpenCohort:
     return OpenCohort.of(file)
 
 
+@st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed)
+def served_cohort(file: Path, changed: int, good_rows_only: bool) -> OpenCohort:
+    """The table that the server was started with, as it was when last changed; all sessions share it."""
+    return OpenCohort.of(file, good_rows_only=good_rows_only, keep=True)
+
+
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")
-def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: bytes) -> OpenCohort:
+def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
     """A table that a user gave; it and what was made of it go when the session ends."""
     with TemporaryDirectory(prefix="llnm-") as folder:
         file = Path(folder) / f"table{Path(name).suffix}"
-        file.write_bytes(_data)
+        _data.seek(0)
+        with file.open("wb") as target:
+            shutil.copyfileobj(_data, target)
         try:
             return OpenCohort.of(file, good_rows_only=good_rows_only)
         except StatisticsError as error:
@@ -142,10 +228,16 @@ def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: bytes)
             raise
 
 
-@st.cache_resource(show_spinner="Fetching the cases …", max_entries=4, scope="session")
+@st.cache_resource(show_spinner="Fetching the cases …", max_entries=8, scope="session")
 def cohort_rows(key: str, filters: Filters, columns: tuple[str, ...], _store: CohortStore) -> pd.DataFrame:
     """Cases of a cohort that pass, kept by content; not to be changed by who gets them."""
     return _store.rows(filters, columns)
+
+
+@st.cache_resource(show_spinner="Counting …", max_entries=64)
+def cohort_counts(key: str, filters: Filters, _store: CohortStore) -> Aggregate:
+    """Counts of every aggregate figure, kept by content."""
+    return _store.aggregate(filters)
 
 
 @st.cache_data(show_spinner=False)
@@ -167,11 +259,12 @@ def external_curve() -> RiskCurve | None:
 
 @st.cache_data(show_spinner=False)
 def centre_coverage(model: str, level: float) -> tuple[CentreCoverage, ...]:
-    """What the model's conformal sets achieve in each centre of the scored external cohort; empty without one."""
+    """What the model's conformal sets achieve in each centre of the scored external cohort; empty without one, or
+    for another model than the one that scored it."""
     from model.cohort.coverage import by_centre
     from model.cohort.scores import ScoredCases
 
-    if not EXTERNAL_SCORES.exists():
+    if not is_shipped(model) or not EXTERNAL_SCORES.exists():
         return ()
     table = external_scores()
     logits, labels = table["logit"].to_numpy(float), ScoredCases.from_frame(table).label.astype(bool)
@@ -226,6 +319,10 @@ def attention_gradient(key: str, model: str, _measured: MeasuredCase) -> CrossAt
     return weighted(loaded(model), _measured)
 
 
+MOST_PLACED = 500
+"""Cases of a cohort that others are compared with, at most: the first ones."""
+
+
 @dataclass(frozen=True)
 class SampleSpace:
     """The sample cases as the model sees them: measured, their embeddings (n, W) and calibrated probabilities."""
@@ -241,7 +338,8 @@ def sample_space(model: str) -> SampleSpace:
     from model.explain.similar import embeddings
 
     cohort = sample_cohort()
-    cases = loaded(model).measure(cohort.case(c) for c in cohort.case_ids)
+    names = cohort.case_ids[:MOST_PLACED]
+    cases = loaded(model).measure(cohort.case(c) for c in names)
     probabilities = [p.probability for p in loaded(model).predict_measured(cases)]
     return SampleSpace(cases, embeddings(loaded(model), cases), probabilities)
 
@@ -274,11 +372,10 @@ def smallest_crossing(key: str, model: str, threshold: float, _measured: Measure
 
 
 def trust() -> dict[str, Any] | None:
-    """How far to trust the explanations of the shipped model; None where nobody checked it."""
+    """How far to trust the explanations of the model of the pages; None where nobody checked it."""
     from model.explain.trust import NAME
-    from model.train.folders import SHIPPED
 
-    path = SHIPPED / NAME
+    path = main_folder() / NAME
     return _trust(path.stat().st_mtime_ns, predictor().checkpoint.identity, path) if path.is_file() else None
 
 

@@ -26,11 +26,11 @@ from model.ingest.files import atomic_write_text
 from model.nets.config import Cross, NetConfig, compact_config
 from model.nets.llnm_net import NetworkInputs
 from model.predict import Predictor
-from model.schema import GROUPS
+from model.schema import DEFAULT, Schema
 from model.train.checkpoint import load_checkpoint
-from model.train.data import split_cases
 from model.train.loop import train
 from model.train.settings import Settings
+from model.train.split import split_cases
 
 Step = Callable[[str, int, int], None]
 
@@ -41,7 +41,7 @@ MODALITIES: dict[str, tuple[str, ...]] = {
     "demographics": ("sex", "age"),
     "further fields": ("position", "size", "pathology"),
 }
-"""Kinds of input by feature groups (`schema.GROUPS`); the further fields are those that the paper's model lacks."""
+"""Kinds of input by built-in feature groups; the further fields are those that the paper's model lacks, own ones too."""
 
 FUSIONS: dict[str, Cross] = {
     "bidirectional": "both", "text to image": "text_to_image", "image to text": "image_to_text", "none": "none",
@@ -100,19 +100,25 @@ def write_ablation(table: pd.DataFrame, file: Path) -> None:
     atomic_write_text(file, text.getvalue())
 
 
-def variants() -> dict[str, tuple[str, ...]]:
-    """Groups kept by each variant of the inputs, the whole model first."""
-    everything = tuple(g.name for g in GROUPS)
+def variants(schema: Schema = DEFAULT) -> dict[str, tuple[str, ...]]:
+    """Groups kept by each variant of the inputs, the whole model first; kinds that the schema lacks are left out."""
+    everything = tuple(g.name for g in schema.groups)
+    known = {name for names in MODALITIES.values() for name in names}
+    own = tuple(name for name in everything if name not in known)
+    kinds = {m: tuple(n for n in names if n in everything) for m, names in MODALITIES.items()}
+    kinds = {m: names for m, names in {**kinds, "further fields": kinds["further fields"] + own}.items() if names}
     result = {"all inputs": everything}
-    result |= {f"without {m}": tuple(g for g in everything if g not in hidden) for m, hidden in MODALITIES.items()}
-    result |= {f"{m} alone": kept for m, kept in MODALITIES.items()}
-    return result | {"location and morphology": MODALITIES["location"] + MODALITIES["morphology"]}
+    result |= {f"without {m}": tuple(g for g in everything if g not in hidden) for m, hidden in kinds.items()}
+    result |= {f"{m} alone": kept for m, kept in kinds.items()}
+    if "location" in kinds and "morphology" in kinds:
+        result["location and morphology"] = kinds["location"] + kinds["morphology"]
+    return {name: kept for name, kept in result.items() if kept}
 
 
 def _inputs(predictor: Predictor, cohort: Cohort, step: Step) -> pd.DataFrame:
-    kept = variants()
+    kept = variants(predictor.schema)
     label = _labels(cohort, cohort.case_ids)
-    keep = torch.tensor([[g.name in names for g in GROUPS] for names in kept.values()], device=predictor.device)
+    keep = torch.tensor([[g.name in names for g in predictor.schema.groups] for names in kept.values()], device=predictor.device)
     scores: list[FloatArray] = []
     with torch.inference_mode():
         for inputs in _encoded(predictor, cohort, cohort.case_ids, lambda d, t: step("cases with inputs hidden", d, t)):
@@ -170,15 +176,16 @@ def _encoded(
 
 
 def _labels(cohort: Cohort, names: Sequence[str]) -> IntArray:
-    column = cohort.table.set_index(cohort.table["case_id"].astype(str))["llnm"].loc[list(names)]
+    column = cohort.table.set_index(cohort.table["case_id"].astype(str))[cohort.schema.endpoint.name].loc[list(names)]
     if column.isna().any():
         raise StatisticsError(
-            f"{int(column.isna().sum()):,} cases without `llnm`", where=str(cohort.root), fix="Fill it in or leave them out."
+            f"{int(column.isna().sum()):,} cases without an outcome", where=str(cohort.root), fix="Fill it in or leave them out."
         )
     label: IntArray = column.astype(bool).to_numpy().astype(np.int64)
     if not 0 < label.sum() < len(label):
         raise StatisticsError(
-            f"{int(label.sum())} of {len(label)} cases with LLNM", where=str(cohort.root), fix="Both outcomes are needed."
+            f"{int(label.sum())} of {len(label)} cases with {cohort.schema.endpoint.short}", where=str(cohort.root),
+            fix="Both outcomes are needed.",
         )
     return label
 

@@ -6,18 +6,20 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 from tqdm import tqdm
 
+from model.cohort import SERVED
 from model.errors import CaseError, ProblemError
 from model.importing import COHORTS
-from model.train.folders import MORE, checkpoint_folders
-from model.train.settings import Settings
+from model.train.folders import CASES, MAIN, MORE, checkpoint_folders, unfinished_runs
+from model.train.settings import Precision, Settings
 
 if TYPE_CHECKING:
     from model.predict import Predictor
@@ -155,29 +157,90 @@ def import_(
 
 @app.command()
 def train(
-    cohort: Annotated[Path, typer.Argument(help="Cohort folder with labels and masks.")],
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder with outcomes; pictures, reports and fields as it has them.")],
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint; an unfinished run in it is gone on with.")],
     external: Annotated[Path | None, typer.Option(help="Held-out cohort, evaluated for the card.")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="Centre that is held out and evaluated for the card.")] = None,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from, as far as it fits; “shipped” for the one that ships.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Field that may predict the outcome all but perfectly; may be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = Settings.seed,
-    epochs: Annotated[int, typer.Option(help="At most; training stops early.")] = Settings.epochs,
+    epochs: Annotated[int | None, typer.Option(help="At most; training stops early.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option(help="Cases a step.", min=1)] = None,
+    accumulate: Annotated[
+        int, typer.Option(help="Parts of a batch, whose gradients are added; a multiple of the processes.", min=1)
+    ] = Settings.accumulate,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-fit over so many parts; 0 holds a fifth back. By the cohort's size by default.", min=0)
+    ] = None,
+    balance: Annotated[bool, typer.Option("--balance", help="Weigh the rarer outcome up; probabilities stay right.")] = False,
+    precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed; the latter on CUDA by default.")] = None,
     segmentation_cases: Annotated[
         int, typer.Option(help="Cases that train the segmentation network.")
     ] = Settings.segmentation_cases,
     segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.")] = Settings.segmentation_epochs,
     name: Annotated[str, typer.Option(help="Name on the card.")] = "llnm-compact",
     device: DeviceOption = None,
+    devices: Annotated[int, typer.Option(help="Processes on this machine, one a GPU.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
 ) -> None:
-    """Train a model: segmentation, LLNM-Net, calibration; resumable, CPU or CUDA."""
+    """Train a model for the cohort's endpoint: outlines, network, calibration; resumable, CPU or CUDA, one or many."""
+    from model.ingest.cases import read_cohort
+    from model.train.folders import SHIPPED
+    from model.train.loop import settings_for
     from model.train.loop import train as run
 
-    settings = Settings(
-        seed=seed, epochs=epochs, segmentation_cases=segmentation_cases, segmentation_epochs=segmentation_epochs
-    )
     with _told():
-        run(
-            cohort, out, settings=settings, external=external, device=device, name=name,
-            log=lambda line: tqdm.write(line), step=_Bars(),
+        if precision not in (None, *get_args(Precision)):
+            raise CaseError(f"{precision!r}", where="--precision", fix=f"Give {' or '.join(get_args(Precision))}.")
+        read = read_cohort(cohort)
+        base = Settings() if folds == 0 else settings_for(read)
+        settings = replace(
+            base, seed=seed, accumulate=accumulate, balance=balance, segmentation_cases=segmentation_cases,
+            segmentation_epochs=segmentation_epochs, precision=cast("Precision | None", precision),
+            epochs=base.epochs if epochs is None else epochs, batch=base.batch if batch is None else batch,
+            folds=base.folds if folds is None else folds,
         )  # fmt: skip
+        run(
+            read, out, settings=settings, external=external, leave_out=leave_out, allow=allow or (), device=device,
+            warm=SHIPPED if warm_start is not None and str(warm_start) == "shipped" else warm_start,
+            devices=devices, nodes=nodes, name=name, log=lambda line: tqdm.write(line), step=_Bars(),
+        )  # fmt: skip
+
+
+@app.command()
+def crossvalidate(
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder with outcomes.")],
+    work: Annotated[Path, typer.Option(help="Folder for the folds; an unfinished call in it is gone on with.")],
+    folds: Annotated[int, typer.Option(help="Folds, cut by patient with about the same share of the outcome.", min=2)] = 5,
+    by: Annotated[str, typer.Option(help="patient, or centre to leave one centre out at a time.")] = "patient",
+    seed: Annotated[int, typer.Option(help="Of the cut.")] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Of each training, at most.", min=1)] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Field that may predict the outcome all but perfectly; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    device: DeviceOption = None,
+) -> None:
+    """Out-of-fold AUROC of the whole training beside logistic regression and gradient boosting on the same folds."""
+    from model.ingest.cases import read_cohort
+    from model.train.crossvalidate import By
+    from model.train.crossvalidate import crossvalidate as run
+    from model.train.loop import settings_for
+
+    with _told():
+        if by not in get_args(By):
+            raise CaseError(f"{by!r}", where="--by", fix=f"Give {' or '.join(get_args(By))}.")
+        read = read_cohort(cohort)
+        settings = None if epochs is None else replace(settings_for(read), epochs=epochs)
+        found = run(
+            read, work, count=folds, by=cast("By", by), seed=seed, settings=settings, allow=allow or (), device=device,
+            log=lambda line: tqdm.write(line, file=sys.stderr), step=_Bars(),
+        )  # fmt: skip
+        typer.echo(json.dumps(found.to_dict()) if as_json else found.to_text())
 
 
 @app.command()
@@ -198,21 +261,22 @@ def calibrate(
 @app.command()
 def evaluate(
     cohort: Annotated[Path | None, typer.Option(help="Cohort folder with labels.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns prediction and label.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with columns prediction and label; stages and overlaps if there are any.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Discrimination, calibration and segmentation with 95 % intervals, of a cohort or of any model's predictions."""
-    from model.cohort.evaluate import evaluate as figures
-    from model.cohort.evaluate import format_table
-    from model.cohort.scores import read_predictions
+    from model.cohort.evaluate import evaluate_table, format_table
+    from model.cohort.scores import read_table
 
     with _told():
         if (cohort is None) == (predictions is None):
             raise CaseError("give one of --cohort and --predictions", where="evaluate", fix="Name what to evaluate.")
         if predictions is not None:
-            result = figures(read_predictions(predictions))
+            result = evaluate_table(read_table(predictions))
         else:
             from model.evaluate import evaluate_cohort
             from model.ingest.cases import read_cohort
@@ -238,7 +302,8 @@ def predict(
     from model.ingest.cases import read_cases
 
     with _told():
-        for prediction in _predictor(checkpoint, device).predict_many(read_cases(cases)):
+        predictor = _predictor(checkpoint, device)
+        for prediction in predictor.predict_many(read_cases(cases, schema=predictor.schema)):
             typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
 
 
@@ -281,10 +346,16 @@ def trust(
     """Check every explanation method on cases whose truth is known: what passes, what must not be relied on."""
     from model.explain.trust import NAME, measure_trust, verdicts, write_trust
     from model.ingest.cases import read_cohort
+    from model.schema import DEFAULT
     from model.train.folders import SHIPPED
 
     with _told():
         predictor = _predictor(checkpoint, device)
+        if predictor.schema != DEFAULT:
+            raise CaseError(
+                "the checks need cases whose truth is known, and only the built-in endpoint is simulated",
+                where=str(checkpoint), fix="Name a checkpoint of the built-in schema.",
+            )  # fmt: skip
         path = (SHIPPED if checkpoint is None else checkpoint) / NAME if out is None else out
         unfinished = path.with_name(f".{path.name}.partial")
         unfinished.parent.mkdir(parents=True, exist_ok=True)
@@ -336,11 +407,19 @@ def ablate(
 
 
 @app.command()
-def fields() -> None:
+def fields(
+    cohort: Annotated[Path | None, typer.Option(help="Cohort folder whose card adds fields; the built-in ones by default.")] = None,
+) -> None:
     """Print every field of a case as a table: meaning, unit, what is allowed, who reads it."""
-    from model.schema import fields_as_markdown
+    from model.schema import DEFAULT, fields_as_markdown
 
-    typer.echo(fields_as_markdown())
+    with _told():
+        schema = DEFAULT
+        if cohort is not None:
+            from model.ingest.cases import read_cohort
+
+            schema = read_cohort(cohort).schema
+        typer.echo(fields_as_markdown(schema))
 
 
 @app.command()
@@ -348,6 +427,11 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of the pages; the shipped one by default.")] = None,
+    cases: Annotated[Path | None, typer.Option(help="Cohort folder of the Case page; the sample cases by default.")] = None,
+    scored: Annotated[
+        Path | None, typer.Option(help="Scored table (CSV or Parquet) of any size, offered on the Cohort page.")
+    ] = None,
     cohorts: Annotated[Path, typer.Option(help="Folder in which the Import page writes cohorts.")] = Path("cohorts"),
 ) -> None:
     """Open the dashboard."""
@@ -363,8 +447,24 @@ def serve(
     script = Path(next(iter(found.submodule_search_locations))) / "app.py"
     if checkpoints is not None:
         with _told():
-            checkpoint_folders(checkpoints)
+            if not unfinished_runs(checkpoints):  # a first training may be watched
+                checkpoint_folders(checkpoints)
         os.environ[MORE] = str(checkpoints.resolve())
+    if checkpoint is not None:
+        with _told():
+            checkpoint_folders(checkpoint)
+        os.environ[MAIN] = str(checkpoint.resolve())
+    if cases is not None:
+        from model.ingest.cases import read_cohort
+
+        with _told():
+            read_cohort(cases)
+        os.environ[CASES] = str(cases.resolve())
+    if scored is not None:
+        with _told():
+            if not scored.is_file():
+                raise CaseError("no such file", where=str(scored), fix="Name a table, such as `llnm predict --out` writes.")
+        os.environ[SERVED] = str(scored.resolve())
     os.environ[COHORTS] = str(cohorts.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
     cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
@@ -375,3 +475,7 @@ def _predictor(checkpoint: Path | None, device: str | None) -> Predictor:
     from model.predict import Predictor
 
     return Predictor.load(device=device) if checkpoint is None else Predictor.load(checkpoint, device)
+
+
+if __name__ == "__main__":
+    app()

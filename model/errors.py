@@ -38,5 +38,9 @@ class CheckpointError(ProblemError):
     """A checkpoint that is missing, damaged or made for another schema."""
 
 
+class StorageError(ProblemError):
+    """A disk that cannot take what must be written."""
+
+
 class StatisticsError(ProblemError):
     """Numbers from which the asked statistic cannot be computed."""

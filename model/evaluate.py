@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from model.cohort.discrimination import auroc, stage_auroc
-from model.cohort.evaluate import Evaluation, evaluate
-from model.cohort.scores import ScoredCases
+from model.cohort.discrimination import auroc
+from model.cohort.evaluate import Evaluation, evaluate_table
 from model.encode import MeasuredCase
 from model.features.place import PLACE_COLUMNS, normalised_place
 from model.ingest.cases import Cohort, ViewMasks
@@ -54,22 +53,16 @@ def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> E
     endpoint = cohort.schema.endpoint.name
     labelled = scored[scored[endpoint].notna()]
     label = labelled[endpoint].to_numpy(np.int64)
-    result = evaluate(ScoredCases.from_arrays(labelled["probability"].to_numpy(), label), seed=seed)
     extra: dict[str, Any] = {}
-    staged = labelled[labelled["stage"].notna() & (label == 1)]
-    if "stage_1" in staged and staged["stage"].nunique() == 3:
-        extra["stage_auroc"] = stage_auroc(
-            staged[["stage_1", "stage_2", "stage_3"]].to_numpy(), staged["stage"].astype(int).to_numpy()
-        )
     truth_file = cohort.root / TRUTH_NAME
     if truth_file.exists():
         truth = read_truth(cohort.root).set_index("case_id").loc[labelled["case_id"], "probability"].to_numpy()
         extra["bayes_auroc"] = auroc(truth, label).value
-    for target in TARGETS:
+    for target in TARGETS:  # masks of cases without a label count too
         overlap = scored[f"{target}_iou"].dropna()
         if len(overlap):
             extra[f"{target}_miou"] = float(overlap.mean())
-    return replace(result, **extra)
+    return replace(evaluate_table(labelled.assign(llnm=label), seed=seed), **extra)
 
 
 def evaluate_cohort(
@@ -97,7 +90,7 @@ def scored_row(case: MeasuredCase, prediction: Prediction, truth: Mapping[View, 
         "interval_low": prediction.interval.low,
         "interval_high": prediction.interval.high,
         **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities or ())},
-        **{f.name: case.case.labels.get(f.name) for f in schema.labels},
+        **_labels(schema, case),
     }
     place = place_of(case)
     row |= {name: place.get(name) for name in PLACE_COLUMNS}
@@ -109,6 +102,15 @@ def scored_row(case: MeasuredCase, prediction: Prediction, truth: Mapping[View, 
         ]
         row[f"{target}_iou"] = float(np.mean(overlaps)) if overlaps else None
     return row
+
+
+def _labels(schema: Schema, case: MeasuredCase) -> dict[str, Any]:
+    """What surgery showed; another endpoint than the built-in one also as `outcome`, by which any table of scores is read."""
+    labels = case.case.labels
+    if schema.has_stages:
+        return {f.name: labels.get(f.name) for f in schema.labels}
+    known = labels.get(schema.endpoint.name)
+    return {schema.endpoint.name: known, "outcome": known}
 
 
 def _overlap(found: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:

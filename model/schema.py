@@ -213,7 +213,12 @@ class Endpoint:
     @property
     def phrase(self) -> str:
         """The label within a sentence: "lateral node metastasis"; an abbreviation keeps its capitals."""
-        return self.label if self.label[:2].isupper() else self.label[:1].lower() + self.label[1:]
+        return in_sentence(self.label)
+
+    @property
+    def title(self) -> str:
+        """The label with the short name, where that says another thing: "Lateral node metastasis (LLNM)"."""
+        return self.label if self.label.lower() == self.short.lower() else f"{self.label} ({self.short})"
 
     @property
     def field(self) -> Field:
@@ -300,11 +305,13 @@ class Schema:
         if endpoint.name not in {f.name for f in fields}:
             added = (endpoint.field, *added)
         joined: dict[str, list[str]] = {}
+        taken = {g.name for g in self.groups}
         for new in added:
             if new.is_token:
-                joined.setdefault(groups.get(new.name, new.name), []).append(new.name)
+                alone = f"{new.name}_own" if new.name in taken else new.name  # "pathology" is a built-in group, too
+                joined.setdefault(groups.get(new.name, alone), []).append(new.name)
         result = [replace(g, fields=g.fields + tuple(joined.pop(g.name, ()))) for g in self.groups]
-        label = {f.name: f.label for f in added}
+        label = {f.name: f.label for f in added} | {f"{f.name}_own": f.label for f in added if f.name in taken}
         result += [Group(name, label.get(name, name), (), tuple(members)) for name, members in joined.items()]
         return Schema((*fields, *added), tuple(result), endpoint)
 
@@ -340,6 +347,11 @@ def fields_as_markdown(schema: Schema = DEFAULT) -> str:
     rows = ["| column | meaning | allowed | read by |", "| --- | --- | --- | --- |"]
     rows += [f"| `{f.name}` | {f.label}. {f.help} | {f.allowed()} | {_ROLE_WORDS[f.role]} |" for f in schema.fields]
     return "\n".join(rows)
+
+
+def in_sentence(label: str) -> str:
+    """A label within a sentence: small first letter, unless it is an abbreviation."""
+    return label if label[:2].isupper() or len(label) == 1 else label[:1].lower() + label[1:]
 
 
 def category_values(spec: Field) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ ROWS = (
         "what the head reads",
     ),
     (
-        "Attention × gradient: for the LLNM logit",
+        "Attention × gradient: for the logit of the prediction",
         "What was read, where reading it raised the logit of this case (Chefer, Gur and Wolf 2021). What lowers it is cut.",
         "the relevance for the logit",
     ),

@@ -14,15 +14,19 @@ from dashboard.report.content import CaseContent, case_content
 from model.encode import MeasuredCase
 from model.explain.shapley import ShapleyResult
 from model.predict import Prediction
+from model.schema import Schema
 
 
-def buttons(measured: MeasuredCase, prediction: Prediction, shapley: ShapleyResult, card: Mapping[str, Any]) -> None:
+def buttons(
+    measured: MeasuredCase, prediction: Prediction, shapley: ShapleyResult, card: Mapping[str, Any], schema: Schema
+) -> None:
     """Two buttons; a page is made when its button is clicked."""
 
     def content() -> CaseContent:
         return case_content(
-            measured, prediction, shapley, card, version=version("llnm-explorer"), date=date.today().isoformat()
-        )
+            measured, prediction, shapley, card, version=version("llnm-explorer"), date=date.today().isoformat(),
+            schema=schema,
+        )  # fmt: skip
 
     def as_pdf() -> bytes:
         from dashboard.report import pdf

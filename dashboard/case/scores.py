@@ -17,11 +17,11 @@ from dashboard.figures.case_scores import (
 )
 from dashboard.parts import figure
 from model.encode import MeasuredCase
-from model.features.tirads import findings, kwak
+from model.features.tirads import FINDINGS, findings, kwak
 
 DRAWN = ("Sankey", "Bars")
 MEANING = (
-    "Score: the calibrated probability of lateral node metastasis (0 to 1) when the model knows that feature alone. The paper "
+    "Score: the calibrated probability of {} (0 to 1) when the model knows that feature alone. The paper "
     "prints such scores without defining them in full; this is our definition. They do not sum to the prediction."
 )
 
@@ -30,6 +30,8 @@ MEANING = (
 def section(key: str, model: str, measured: MeasuredCase) -> None:
     """Feature scores beside Kwak TI-RADS, then the words of the report."""
     scores, shapley = resources.scores(key, model, measured), resources.shapley(key, model, measured)
+    schema = resources.loaded(model).schema
+    meaning = MEANING.format(schema.endpoint.phrase)
     left, right = st.columns([3, 2], gap="large")
     with left:
         drawn = st.segmented_control("Drawn as", DRAWN, default=DRAWN[0], key="scores-drawn", required=True)
@@ -39,14 +41,14 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
         elif drawn == DRAWN[0]:
             figure(
                 sankey(scores, shapley),
-                f"{MEANING} Knowing nothing: {scores.base:.2f}. Width: size of the Shapley value in logits; orange raises the "
+                f"{meaning} Knowing nothing: {scores.base:.2f}. Width: size of the Shapley value in logits; orange raises the "
                 "risk, blue lowers it.",
                 key="scores-sankey", data=table,
             )  # fmt: skip
         else:
             figure(
                 score_bars(table, scores),
-                f"{MEANING} Dotted: knowing nothing ({scores.base:.2f}); red: knowing all, the prediction "
+                f"{meaning} Dotted: knowing nothing ({scores.base:.2f}); red: knowing all, the prediction "
                 f"({scores.probability:.2f}).",
                 key="scores-bars", data=table,
             )  # fmt: skip
@@ -54,9 +56,16 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
         if absent:
             st.caption(f"Without a score, since the case has nothing of it: {', '.join(absent)}.")
     with right:
-        _points(measured)
-    st.markdown("**Words of the report**")
-    _words(key, model, measured)
+        if has_findings(measured):
+            _points(measured)
+    if schema.has_report:
+        st.markdown("**Words of the report**")
+        _words(key, model, measured)
+
+
+def has_findings(measured: MeasuredCase) -> bool:
+    """Whether a case has anything that TI-RADS counts, or a category as reported."""
+    return bool(measured.features) or any(name in measured.case.fields for name in ("tirads", *FINDINGS))
 
 
 def _points(measured: MeasuredCase) -> None:

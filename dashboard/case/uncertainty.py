@@ -34,16 +34,19 @@ def section(key: str, model: str, measured: MeasuredCase, prediction: Prediction
 def sets(model: str, measured: MeasuredCase, prediction: Prediction) -> None:
     """The sets of every level, and what coverage they achieve in centres that the model was not trained on."""
     st.markdown("**Which outcomes are left**")
-    limits = resources.loaded(model).thresholds[STATED]
+    limits, known = resources.loaded(model).thresholds[STATED], resources.loaded(model).schema.endpoint.short
     st.dataframe(
         pd.DataFrame([{"stated coverage": percent(s.level), "set": s.words} for s in prediction.conformal]),
         hide_index=True,
     )
     st.caption(
         f"Split conformal sets by label, from {limits.positives + limits.negatives} validation cases ({limits.positives} with "
-        f"LLNM, {limits.negatives} without). The stated coverage is an average over cases like those, in each of the two "
+        f"{known}, {limits.negatives} without). The stated coverage is an average over cases like those, in each of the two "
         "groups; it says nothing of one patient, and need not hold where patients or machines differ."
     )
+    if not resources.is_shipped(model):
+        missing("Coverage by centre", "only the shipped model has a scored external cohort.")
+        return
     level = st.segmented_control(
         "Stated coverage", LEVELS, default=STATED, key="sure-level", format_func=percent, required=True
     )
@@ -97,13 +100,18 @@ def likeness(model: str, prediction: Prediction) -> None:
         return
     for score in prediction.novelty:
         st.text(score.words)
+    how = (
+        "Pictures: Mahalanobis distance of what the outlining network sees in the whole picture. "
+        if resources.loaded(model).schema.has_images
+        else ""
+    )
     parts = [(s, reference.validation(s.part)) for s in prediction.novelty if s.distance is not None]
     if parts:
         figure(
             novelty_strips(parts),
-            f"Distances of the synthetic validation cases (bars), the threshold that {percent(LEVEL)} of cases like them do not "
-            "exceed (dashed), this case (red); what lies beyond an axis stands at its end. Pictures: Mahalanobis distance of "
-            "what the outlining network sees in the whole picture. Fields: normal score of the numbers given. Near does not mean "
+            f"Distances of the validation cases (bars), the threshold that {percent(LEVEL)} of cases like them do not "
+            f"exceed (dashed), this case (red); what lies beyond an axis stands at its end. {how}"
+            "Fields: normal score of the numbers given. Near does not mean "
             f"right. In centres whose patients or machines differ from the training centres', more than {percent(1 - LEVEL)} of "
             "ordinary cases are called unlike: there the flag asks for a second look and says less.",
             key="sure-novelty", data=novelty_table(prediction.novelty),
@@ -115,7 +123,7 @@ def unknown(key: str, model: str, measured: MeasuredCase) -> None:
     st.markdown("**If what is missing were known**")
     found = resources.missing_fields(key, model, measured)
     if not found:
-        st.text("Nothing is missing: the model was given every field and a report.")
+        st.text("Nothing is missing: the model was given all that it reads.")
         return
     most = found[0]
     st.text(
@@ -123,7 +131,7 @@ def unknown(key: str, model: str, measured: MeasuredCase) -> None:
         f"{percent(most.low, 1)} and {percent(most.high, 1)}."
     )
     figure(
-        missing_ranges(found),
+        missing_ranges(found, resources.loaded(model).schema.endpoint.short),
         "Calibrated probability for each value that a missing field could have, one field at a time, all else as it is (red: now). "
         "Numbers: 5th, 50th and 95th percentile of the training cases. A report is tried with a sentence on the nodes alone. "
         "How the model would read it; no value is said to be likely.",

@@ -1,4 +1,4 @@
-"""A case of one's own: pictures, report and fields from a form; any of them may be missing but one picture."""
+"""A case of one's own: pictures, report and fields from a form, as far as the model reads them; any may be missing."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from model.ingest.cases import case_from_form
 from model.ingest.dicom import decode_dicom, is_dicom
 from model.ingest.images import DecodedImage, decode_image
 from model.ingest.messages import list_faults, told
-from model.schema import FIELDS, VIEWS, Case, Field, View, category_values
+from model.schema import DEFAULT, VIEWS, Case, Field, Schema, View, category_values
 
 FILE_TYPES = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "dcm", "dicom"]
 CASE_ID = "own case"
-TYPED = [f for f in FIELDS if f.role in ("input", "comparator")]
-"""What the form asks for: what is known before surgery and not measured on the picture."""
 
 
-def form() -> Case | None:
-    """The form, and the case it last made; a faulty entry is told and leaves everything as it was."""
+def typed(schema: Schema) -> list[Field]:
+    """What the form asks for: what is known before surgery and not measured on the picture; TI-RADS beside pictures alone."""
+    roles = ("input", "comparator") if schema.has_images else ("input",)
+    return [f for f in schema.fields if f.role in roles]
+
+
+def form(schema: Schema) -> Case | None:
+    """The form of a model's schema, and the case it last made; a faulty entry is told and leaves everything as it was."""
     st.caption(
         "What you give stays in the memory of this session and is not stored. Remove names burnt into pictures; what "
         "looks like an identifier in the report is blanked. Leave empty what you do not know."
@@ -32,8 +36,10 @@ def form() -> Case | None:
     spacings: dict[View, str] = {}
     made: tuple[Case, tuple[str, ...]] | None = st.session_state.get("own-made")
     # Once there is an answer, it comes first.
-    with st.expander("Pictures, report and fields", expanded=made is None, icon=":material/edit_note:"), st.form("own-case"):
-        for column, view in zip(st.columns(2), VIEWS, strict=True):
+    parts = ["pictures"] * schema.has_images + ["report"] * schema.has_report + ["fields"]
+    asked = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]])).capitalize()
+    with st.expander(asked, expanded=made is None, icon=":material/edit_note:"), st.form("own-case"):
+        for column, view in zip(st.columns(2), VIEWS, strict=True) if schema.has_images else ():
             files[view] = column.file_uploader(f"{view.capitalize()} picture", FILE_TYPES, key=f"own-{view}")
             spacings[view] = column.text_input(
                 f"Pixel spacing, {view} (mm per pixel)", key=f"own-spacing-{view}", placeholder="unknown",
@@ -41,16 +47,19 @@ def form() -> Case | None:
                 help="Height and width of one pixel of the file, from the machine's scale. Leave empty if unknown: "
                 "distances are then given in % of gland depth.",
             )  # fmt: skip
-        report = st.text_area("Ultrasound report (English)", key="own-report", height=110, persist_state="session")
+        report = ""
+        if schema.has_report:
+            report = st.text_area("Ultrasound report (English)", key="own-report", height=110, persist_state="session")
         st.markdown("**Fields**")
         values: dict[str, object] = {}
-        for at in range(0, len(TYPED), 4):  # by rows, so that the order stays on a narrow screen
-            for column, field in zip(st.columns(4), TYPED[at : at + 4], strict=False):
+        asked_for = typed(schema)
+        for at in range(0, len(asked_for), 4):  # by rows, so that the order stays on a narrow screen
+            for column, field in zip(st.columns(4), asked_for[at : at + 4], strict=False):
                 values[field.name] = _entry(column, field)
         submitted = st.form_submit_button("Predict", type="primary", icon=":material/play_arrow:")
     if submitted:
         try:
-            made = read(files, spacings, values, report)
+            made = read(files, spacings, values, report, schema)
         except ProblemError as error:
             problem(error)
             if made is not None:
@@ -69,7 +78,8 @@ def form() -> Case | None:
 
 
 def read(
-    files: Mapping[View, Any], spacings: Mapping[View, str], values: Mapping[str, object], report: str
+    files: Mapping[View, Any], spacings: Mapping[View, str], values: Mapping[str, object], report: str,
+    schema: Schema = DEFAULT,
 ) -> tuple[Case, tuple[str, ...]]:
     """Decode and validate what the form holds.
 
@@ -78,6 +88,7 @@ def read(
     files : by view, something with `name` and `getvalue()`, or None.
     spacings : by view, mm per pixel as typed; a decimal comma is read too. Empty, a DICOM file's own calibration is taken.
     values : raw values by field name; empty ones are missing.
+    schema : of the model that is to read it.
 
     Raises
     ------
@@ -97,7 +108,7 @@ def read(
         typed = {view: spacings.get(view, "").strip().replace(",", ".") for view in images}
         spacing: dict[View, Any] = {view: typed[view] or calibrated[view] for view in images}
         try:
-            made = case_from_form(CASE_ID, images, spacing, values, report)
+            made = case_from_form(CASE_ID, images, spacing, values, report, schema)
         except ProblemError as error:
             faults.append(error)
     if not faults:

@@ -16,6 +16,7 @@ from dashboard.parts import asked, figure, literal, problem
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.counterfactual import (
+    IMMUTABLE,
     Change,
     Crossing,
     away_from_capsule,
@@ -25,9 +26,8 @@ from model.explain.counterfactual import (
     without_words,
     words_of,
 )
-from model.schema import FIELD, FIELDS, Field, Value, View, category_values, parse
+from model.schema import Field, Schema, Value, View, category_values, in_sentence, parse
 
-INPUTS = [f for f in FIELDS if f.role == "input"]
 THRESHOLD = 50
 """In %, where the address does not say another."""
 MOST_WORDS = 150
@@ -53,12 +53,15 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
 @st.fragment
 def _changes(key: str, model: str, measured: MeasuredCase) -> None:
     left, right = st.columns([2, 3], gap="large")
+    schema = resources.loaded(model).schema
+    view, other = None, measured
     with left:
         answer, picture = st.container(), st.container()
-        view, other = _moved(key, model, measured)
+        if schema.has_images and measured.case.images:
+            view, other = _moved(key, model, measured)
     with right:
-        given, faults = _fields(measured)
-        report = _report(measured)
+        given, faults = _fields(measured, schema)
+        report = _report(measured) if schema.has_report else None
     for error in faults:
         problem(error)
     if faults:
@@ -122,22 +125,23 @@ def _moved(key: str, model: str, measured: MeasuredCase) -> tuple[View | None, M
     return view, placed(measured, view, path, along=float(along), towards=float(towards))
 
 
-def _fields(measured: MeasuredCase) -> tuple[dict[str, Value | None], list[ProblemError]]:
+def _fields(measured: MeasuredCase, schema: Schema) -> tuple[dict[str, Value | None], list[ProblemError]]:
     """Fields with another value than the case's, and what could not be read."""
     name = measured.case.case_id
     values: dict[str, Value | None] = {}
     faults: list[ProblemError] = []
-    for at in range(0, len(INPUTS), 3):
-        for column, field in zip(st.columns(3), INPUTS[at : at + 3], strict=False):
+    inputs = [f for f in schema.fields if f.role == "input"]
+    for at in range(0, len(inputs), 3):
+        for column, field in zip(st.columns(3), inputs[at : at + 3], strict=False):
             try:
                 values[field.name] = parse(field, _entry(column, field, measured, name), where="what if")
             except ProblemError as error:
                 faults.append(error)
-    numbers = [f.name for f in INPUTS if f.kind == "number" and f.name in measured.fields]
+    numbers = [f.name for f in inputs if f.kind == "number" and f.name in measured.fields]
     if numbers:
         hidden = st.pills(
             "Numbers to take away", numbers, selection_mode="multi", key=f"if-hidden-{name}",
-            format_func=lambda n: FIELD[n].label,
+            format_func=lambda n: schema.by_name[n].label,
         )  # fmt: skip
         values.update(dict.fromkeys(hidden))
     return {n: v for n, v in values.items() if v != measured.fields.get(n)}, faults
@@ -195,7 +199,8 @@ def _distance_and_crossing(key: str, model: str, measured: MeasuredCase) -> None
         state.write(threshold=str(at) if at != THRESHOLD else None)
         threshold = at / 100
         if asked("Find the smallest change that crosses it", "smallest"):
-            st.markdown(_told(resources.smallest_crossing(key, model, threshold, measured), threshold))
+            found = resources.smallest_crossing(key, model, threshold, measured)
+            st.markdown(_told(found, threshold, resources.loaded(model).schema))
     if measured.features:
         with left:
             curve = resources.distance_curve(key, model, measured)
@@ -207,16 +212,17 @@ def _distance_and_crossing(key: str, model: str, measured: MeasuredCase) -> None
             )  # fmt: skip
 
 
-def _told(found: Crossing | None, threshold: float) -> str:
-    held = "Age, sex, histology, BRAF and place were held."
+def _told(found: Crossing | None, threshold: float, schema: Schema) -> str:
+    names = [in_sentence(schema.by_name[n].label) for n in IMMUTABLE if n in schema.by_name]
+    held = f"Held: {', '.join(names)}." if names else ""
     if found is None:
         return (
             f"No change of one or two fields that a second look could read differently takes the prediction across "
             f"{percent(threshold)}. {held}"
         )
-    return f"{' and '.join(_change(c) for c in found.changes)}: **{percent(found.probability, 1)}**. {held}"
+    return f"{' and '.join(_change(c, schema) for c in found.changes)}: **{percent(found.probability, 1)}**. {held}"
 
 
-def _change(change: Change) -> str:
-    field = FIELD[change.name]
+def _change(change: Change, schema: Schema) -> str:
+    field = schema.by_name[change.name]
     return f"{field.label} {words(field, change.before, 1)} → {words(field, change.after, 1)}"

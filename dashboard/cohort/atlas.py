@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
+from dashboard.cohort.part import Part, by_content
 from dashboard.figures.atlas import atlas_figure, atlas_table
 from dashboard.figures.style import percent
 from dashboard.parts import asked, figure, missing, problem
@@ -30,17 +31,12 @@ from model.features.place import PLACE_COLUMNS
 
 SWITCH = "atlas"
 """Key of the address bar that opens the atlas: `?case=ID&atlas=1` on the Cohort page marks that case in it."""
+COLUMNS = ("side", "third", *PLACE_COLUMNS, "llnm", "probability")
 _WHOLE = "none"
 
 
-def section(part: pd.DataFrame) -> None:
-    """The thyroid coloured by smoothed risk, when asked for.
-
-    Parameters
-    ----------
-    part : filtered table with llnm (0/1), side, and any of third, x_normalised, y_normalised, z_normalised, probability,
-        case_id.
-    """
+def section(part: Part) -> None:
+    """The thyroid coloured by smoothed risk, when asked for."""
     st.subheader("3-D risk atlas")
     if "side" not in part:
         missing("Risk atlas", "the table has no column side, so no nodule can be placed.")
@@ -49,15 +45,15 @@ def section(part: pd.DataFrame) -> None:
         missing("Risk atlas", "the table has neither third nor z_normalised, so no nodule can be placed.")
         return
     if asked("Show the risk in three dimensions", SWITCH):
-        columns = ["side", "third", *PLACE_COLUMNS, "llnm", "probability", "case_id"]
-        _shown(part[[c for c in columns if c in part]])
+        _shown(part)
 
 
 @st.fragment
-def _shown(part: pd.DataFrame) -> None:
+def _shown(part: Part) -> None:
     left, middle, right = st.columns(3, gap="large")
-    kinds = ["observed", "predicted"] if "probability" in part else ["observed"]
-    kind = left.segmented_control("Risk", kinds, default="observed", key="atlas-kind", required=True)
+    kind = left.segmented_control(
+        "Risk", ["observed", "predicted"], default="observed", key="atlas-kind", required=True
+    )
     bandwidth = middle.slider(
         "Smoothing (mm)", 2.0, 8.0, BANDWIDTH_MM, 0.5, key="atlas-bandwidth",
         help="Standard deviation of the Gaussian kernel: smaller shows more detail and more chance.",
@@ -70,20 +66,44 @@ def _shown(part: pd.DataFrame) -> None:
     axis: Axis | None = None if cut == _WHOLE else cut
     name, point, note = _marked(part)
     position = 0.0 if axis is None else _position(axis, point)
+    outcome = "llnm" if kind == "observed" else "probability"
     try:
-        atlas = _atlas(part, "llnm" if kind == "observed" else "probability", bandwidth)
+        atlas = _atlas(part, outcome, bandwidth)
     except StatisticsError as error:
         missing("Risk atlas", f"{error.what}. {error.fix}")
         return
+    mark = "" if point is None else f", mark=np.array({point.tolist()!r}), mark_name={name!r}"
+    where = f"axis={axis!r}, position={position!r}"
     figure(
         atlas_figure(atlas, axis=axis, position=position, mark=point, mark_name=name),
-        f"{atlas.cases:,} of {len(part):,} cases laid into one template by the share of width, depth and height of their own lobe: "
-        f"{atlas.measured:,} measured on both pictures, {atlas.cases - atlas.measured:,} placed in the middle of what is known "
+        f"{atlas.cases:,} of {part.counts.cases:,} cases laid into one template by the share of width, depth and height of "
+        "their own "
+        f"lobe: {atlas.measured:,} measured on both pictures, {atlas.cases - atlas.measured:,} placed in the middle of "
+        "what is known "
         f"(their third or lobe). Colour: {kind} risk, Gaussian kernel of {bandwidth:g} mm (a lobe is {2 * HALF_HEIGHT:.0f} mm "
         f"high). Grey: fewer than {MIN_SUPPORT:.0f} cases around, each counted by its weight. Drag to turn; hover for the 95 % "
         "interval.",
         key="risk-atlas", data=atlas_table(atlas, axis=axis, position=position),
         alt=f"Thyroid in three dimensions coloured by {kind} risk of {atlas.cases:,} cases.",
+        method=part.method(
+            f"{atlas.cases:,} cases were laid into a thyroid drawn by formula, by the share of width, depth and height of "
+            "their own lobe "
+            f"({atlas.measured:,} measured on both pictures, the others in the middle of their third or lobe). The {kind} risk was "
+            f"smoothed by a Gaussian kernel with a standard deviation of {bandwidth:g} mm (Nadaraya–Watson); no risk is "
+            "given where the "
+            f"kernel weights sum to fewer than {MIN_SUPPORT:.0f} cases. Intervals are Wilson's on the effective number of "
+            "cases. No "
+            "registration of images was done.",
+            f"""
+{"import numpy as np" if point is not None else ""}
+from dashboard.figures.atlas import atlas_figure, atlas_table
+from model.cohort.atlas import place, risk_atlas
+cases = cohort.rows(filters, {[c for c in COLUMNS if c in part]!r})
+atlas = risk_atlas(place(cases), cases[{outcome!r}], bandwidth={bandwidth!r})
+table = atlas_table(atlas, {where})
+figure = atlas_figure(atlas, {where}{mark})
+""",
+        ),
     )  # fmt: skip
     if point is not None:
         st.markdown(_said_of(atlas, name, point, kind))
@@ -98,15 +118,18 @@ def _position(axis: Axis, point: FloatArray | None) -> float:
     low, high = (int(v) for v in (np.ceil(template().vertices[:, k].min()), np.floor(template().vertices[:, k].max())))
     words = {"left–right": "to the patient's left", "front–back": "backwards", "height": "towards the head"}
     start = {"left–right": 17, "front–back": 6, "height": 0}[axis] if point is None else round(float(point[k]))
-    return float(st.slider(f"Position of the plane (mm {words[axis]})", low, high, min(max(start, low), high), key=f"atlas-{k}"))
+    return float(
+        st.slider(f"Position of the plane (mm {words[axis]})", low, high, min(max(start, low), high), key=f"atlas-{k}")
+    )
 
 
-@st.cache_data(max_entries=32, show_spinner="Smoothing the risk …")
-def _atlas(part: pd.DataFrame, outcome: str, bandwidth: float) -> Atlas:
-    return risk_atlas(place(part), part[outcome].to_numpy(float), bandwidth=bandwidth)
+@st.cache_data(max_entries=32, show_spinner="Smoothing the risk …", hash_funcs=by_content)
+def _atlas(part: Part, outcome: str, bandwidth: float) -> Atlas:
+    cases = part.rows(*COLUMNS)
+    return risk_atlas(place(cases), cases[outcome].to_numpy(float), bandwidth=bandwidth)
 
 
-def _marked(part: pd.DataFrame) -> tuple[str, FloatArray | None, str]:
+def _marked(part: Part) -> tuple[str, FloatArray | None, str]:
     """The case of the address bar: its name, its place, and what there is to say where it cannot be marked.
 
     It is looked up in the table, then among the sample cases, which are measured for it.
@@ -114,7 +137,7 @@ def _marked(part: pd.DataFrame) -> tuple[str, FloatArray | None, str]:
     name = state.read("case")
     if not name:
         return "", None, "No case is marked. Open one on the Case page and come back, or add case=… to the address."
-    rows = part[part["case_id"].astype(str) == name] if "case_id" in part else part.iloc[:0]
+    rows = part.store.case(name)
     if rows.empty:
         cohort = resources.sample_cohort()
         if name not in cohort.case_ids:
@@ -127,7 +150,9 @@ def _marked(part: pd.DataFrame) -> tuple[str, FloatArray | None, str]:
         except ProblemError as error:
             problem(error)
             return "", None, ""
-        rows = pd.DataFrame([{"side": measured.fields.get("side"), "third": measured.fields.get("third"), **place_of(measured)}])
+        rows = pd.DataFrame(
+            [{"side": measured.fields.get("side"), "third": measured.fields.get("third"), **place_of(measured)}]
+        )
     placed = place(rows)
     if not placed.known[0]:
         return "", None, f"Case {name} is not marked: its side, or its height in the lobe, is not known."
@@ -141,7 +166,7 @@ def _said_of(atlas: Atlas, name: str, point: FloatArray, kind: str) -> str:
     if np.isnan(here.risk[0]):
         return f"Around case `{name}` there are fewer than {MIN_SUPPORT:.0f} cases: no risk is given."
     return (
-        f"At the place of case `{name}` (red): {kind} risk **{percent(here.risk[0])}** (95 % {percent(here.low[0])}–"
+        f"At the place of case `{name}` (red pin): {kind} risk **{percent(here.risk[0])}** (95 % {percent(here.low[0])}–"
         f"{percent(here.high[0])}; {here.cases[0]:.0f} cases around). Of the place alone, whatever else is known of the case."
     )
 
@@ -172,4 +197,6 @@ def _points(file: IO[bytes]) -> pd.DataFrame:
         return pd.read_csv(file)
     except ValueError as error:  # among them what pandas raises for files that are no CSV
         reason = str(error).splitlines()[0][:200]
-        raise StatisticsError(f"cannot be read ({reason})", where="atlas points", fix="Give a CSV with a header.") from None
+        raise StatisticsError(
+            f"cannot be read ({reason})", where="atlas points", fix="Give a CSV with a header."
+        ) from None

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dashboard import state
+from dashboard.cohort.part import Part, by_content
 from dashboard.figures.risk_curve import (
     PUBLISHED_DISTANCE_MM,
     PUBLISHED_RISK,
-    curve_table,
     curves_table,
     distance_curve,
+    distance_table,
     levels_table,
     subgroup_curves,
 )
-from dashboard.figures.style import SUBGROUPS, percent
-from dashboard.parts import figure, missing, problem
+from dashboard.figures.style import percent
+from dashboard.parts import Method, figure, missing, problem
 from model.cohort.adjusted import MAX_LEVELS, AdjustedCurve, Missing, Numbers, adjusted_curve
-from model.cohort.cube import Aggregate
-from model.cohort.curves import RiskCurve, level_distance, risk_by_bins, risk_curve
-from model.cohort.discrimination import wilson
-from model.cohort.scores import FloatArray
-from model.cohort.subgroups import BANDS, division
+from model.cohort.curves import RiskCurve, distance_grid, knot_count, level_distance, risk_curve
+from model.cohort.store import CohortStore
+from model.cohort.subgroups import BANDS, GroupCurves, curves_by_group, division
 from model.errors import StatisticsError
 from model.schema import DEFAULT, FIELD
 
@@ -50,67 +49,119 @@ class Adjustment:
     missing: Missing = "complete"
 
 
-def section(part: pd.DataFrame, counts: Aggregate | None = None) -> None:
-    """Risk against capsule distance.
-
-    Parameters
-    ----------
-    part : filtered table with llnm (0/1) and, where there are, probability, capsule_distance_mm and the schema's fields.
-    counts : of the same cases, where they were counted before.
-    """
+def section(part: Part) -> None:
+    """Observed, predicted and adjusted risk over the capsule distance, whole and by subgroup."""
     st.subheader("Risk against capsule distance")
     if DISTANCE not in part:
         missing("Capsule distance", "the table has no column capsule_distance_mm.")
         return
-    known = part[part[DISTANCE].notna()]
-    if known.empty:
+    if not part.counts.with_distance:
         missing("Capsule distance", "none of these cases has one.")
         return
-    _shown(known, len(part) - len(known), counts)
+    _shown(part)
 
 
 @st.fragment
-def _shown(known: pd.DataFrame, without: int, counts: Aggregate | None) -> None:
+def _shown(part: Part) -> None:
     """Controls, the figure, what it says, and the split."""
-    x, y = known[DISTANCE].to_numpy(float), known["llnm"].to_numpy(float)
-    p = known["probability"].to_numpy(float) if "probability" in known else None
-    level, adjustment = _controls(known)
-    edges = np.arange(0, max(2.0, math.ceil(np.quantile(x, 0.99))) + 0.5, 0.5)
-    if counts is None:
-        inside = x <= edges[-1]
-        bins = risk_by_bins(x[inside], y[inside].astype(np.int64), None if p is None else p[inside], edges)
-    else:
-        bins = counts.distance_bins(up_to=float(edges[-1]))
-    grid = np.linspace(float(np.quantile(x, 0.01)), float(np.quantile(x, 0.99)), 80)
-    observed, predicted = _curve(x, y, grid), None if p is None else _curve(x, p, grid)
-    adjusted = _adjusted_or_told(known, grid, adjustment)
+    level, adjustment = _controls(part)
+    counts = part.counts
+    up_to = float(max(2, math.ceil(counts.distance_quantile(0.99))))
+    bins = counts.distance_bins(up_to=up_to)
+    observed, predicted = _curve(part, "llnm"), _curve(part, "probability")
+    adjusted = _adjusted_or_told(part, adjustment)
     read = observed if adjusted is None else adjusted.curve
     crossing = None if read is None else level_distance(read, level)
+    smooth = {"observed": observed, "predicted": predicted, "adjusted": None if adjusted is None else adjusted.curve}
     figure(
-        distance_curve(bins, observed, predicted, None if adjusted is None else adjusted.curve, crossing),
-        f"{len(known):,} cases with a measured distance ({without:,} without). Points: observed rate in bins of 0.5 mm with 95 % "
-        "Wilson intervals; line: restricted cubic spline with a pointwise 95 % band; beneath: cases in each bin."
-        + (" No predictions in this table." if p is None else ""),
+        distance_curve(bins, observed, predicted, smooth["adjusted"], crossing),
+        f"{counts.with_distance:,} cases with a measured distance ({counts.cases - counts.with_distance:,} without). Points: "
+        "observed rate in bins of 0.5 mm with 95 % Wilson intervals; line: restricted cubic spline with a pointwise 95 % band; "
+        "beneath: cases in each bin.",
         key="distance-curve",
-        data=curve_table(bins),
+        data=distance_table(bins, {name: c for name, c in smooth.items() if c is not None}),
+        method=_method(part, up_to, smooth, level, adjustment),
     )
     if adjusted is not None:
         st.caption(_said_of(adjusted, adjustment))
-    near = x < PUBLISHED_DISTANCE_MM
-    if near.any():
-        rate = wilson(int(y[near].sum()), int(near.sum()))
+    near = counts.near(PUBLISHED_DISTANCE_MM)
+    if near.denominator:
         st.markdown(
-            f"Below {PUBLISHED_DISTANCE_MM} mm: **{percent(rate.value)}** had LLNM ({rate.numerator:,} of {rate.denominator:,}; "
-            f"95 % {percent(rate.low)}–{percent(rate.high)}). Published, on real patients: above {percent(PUBLISHED_RISK)}."
+            f"Below {PUBLISHED_DISTANCE_MM} mm: **{percent(near.value)}** had LLNM ({near.numerator:,} of {near.denominator:,}; "
+            f"95 % {percent(near.low)}–{percent(near.high)}). Published, on real patients: above {percent(PUBLISHED_RISK)}."
         )
     if read is None:
         st.info("Too few cases for a smooth curve; the bins are shown.", icon=":material/info:")
     else:
         st.markdown(_said_of_level(read, level, "observed" if adjusted is None else "adjusted"))
-    _split(known, grid, level, adjustment)
+    _split(part, level, adjustment)
 
 
-def _controls(known: pd.DataFrame) -> tuple[float, Adjustment]:
+def _method(
+    part: Part, up_to: float, smooth: Mapping[str, RiskCurve | None], level: float, adjustment: Adjustment
+) -> Method:
+    """The paragraph and the code of the curve."""
+    counts, fitted = part.counts, smooth["observed"]
+    words = (
+        f"Risk was related to the smallest distance of nodule to thyroid capsule ({counts.with_distance:,} cases with one). "
+        "Observed rates in bins of 0.5 mm have 95 % Wilson score intervals."
+    )
+    lines = [
+        "from dashboard.figures.risk_curve import distance_curve, distance_table",
+        f"bins = cohort.aggregate(filters).distance_bins(up_to={up_to!r})",
+        "smooth = {}",
+    ]
+    if fitted is not None:
+        words += (
+            f" Smooth curves are logistic regressions on a restricted cubic spline ({knot_count(fitted.cases)} knots at quantiles; "
+            "Harrell 2015) with pointwise 95 % bands from the robust (sandwich) covariance; the mean predicted probability was "
+            "smoothed alike."
+        )
+        lines += [
+            "from model.cohort.curves import distance_grid, risk_curve",
+            *_fetched(("probability", "llnm", *adjustment.columns)),
+            'x = cases["capsule_distance_mm"].to_numpy()',
+            "grid = distance_grid(x)",
+            'smooth["observed"] = risk_curve(x, cases["llnm"].to_numpy(), grid)',
+            'smooth["predicted"] = risk_curve(x, cases["probability"].to_numpy(), grid)',
+        ]
+    read = smooth["adjusted"] or fitted
+    if smooth["adjusted"] is not None:
+        words += f" {_adjusted_in_words(smooth['adjusted'], adjustment)}"
+        lines += [
+            "from model.cohort.adjusted import adjusted_curve",
+            f'smooth["adjusted"] = {_call(adjustment, "cases")}',
+        ]
+    if read is not None:
+        words += f" {_said_of_level(read, level, 'observed' if read is fitted else 'adjusted').replace('**', '')}"
+        which = "observed" if read is fitted else "adjusted"
+        lines += [
+            "from model.cohort.curves import level_distance",
+            f"level = level_distance(smooth[{which!r}], {level!r})",
+        ]
+    lines += [
+        "table = distance_table(bins, smooth)",
+        'figure = distance_curve(bins, smooth.get("observed"), smooth.get("predicted"), smooth.get("adjusted")'
+        + (", level)" if read is not None else ")"),
+    ]
+    return part.method(words, "\n".join(lines))
+
+
+def _fetched(columns: Sequence[str]) -> list[str]:
+    """Code that fetches the cases with a distance."""
+    names = ", ".join(repr(c) for c in (DISTANCE, *columns))
+    return [f"cases = cohort.rows(filters, [{names}])", f'cases = cases[cases["{DISTANCE}"].notna()]']
+
+
+def _call(adjustment: Adjustment, cases: str) -> str:
+    """Code of an adjusted curve."""
+    return (
+        f'adjusted_curve({cases}, "{DISTANCE}", "llnm", {list(adjustment.columns)!r}, grid, '
+        f"numbers={adjustment.numbers!r}, missing={adjustment.missing!r}).curve"
+    )
+
+
+def _controls(part: Part) -> tuple[float, Adjustment]:
     """The level, and what to adjust for; all of it in the address bar."""
     left, right = st.columns([2, 3], gap="large", vertical_alignment="top")
     try:
@@ -119,7 +170,7 @@ def _controls(known: pd.DataFrame) -> tuple[float, Adjustment]:
         start = round(100 * PUBLISHED_RISK)
     level = left.slider("Distance below which the risk exceeds (%)", 5, 95, start, key="level")
     state.write(level=None if level == round(100 * PUBLISHED_RISK) else str(level))
-    options = [c for c in known.columns if _may_adjust(known, str(c))]
+    options = [c for c in part.store.columns if _may_adjust(part.store, c)]
     wanted = [c for c in state.read("adjust").split(",") if c in options]
     chosen = right.multiselect(
         "Adjust for", options, default=wanted, key="adjust", format_func=_label, placeholder="nothing: the crude curve"
@@ -140,48 +191,71 @@ def _controls(known: pd.DataFrame) -> tuple[float, Adjustment]:
     )
 
 
-def _may_adjust(known: pd.DataFrame, name: str) -> bool:
-    """A number, or a category with few values, that varies and is neither outcome nor prediction nor place in mm."""
-    if name in _NO_COVARIATE or "," in name or name.endswith("_normalised"):
+def _may_adjust(store: CohortStore, name: str) -> bool:
+    """A number or a category of the whole table that varies, and is neither outcome nor prediction nor place."""
+    if name in _NO_COVARIATE or name.endswith("_normalised"):
         return False
-    kinds = known[name].nunique()
-    return bool(kinds > 1 and (kinds <= MAX_LEVELS or pd.api.types.is_numeric_dtype(known[name])))
+    if name in store.ranges:
+        return store.ranges[name][0] < store.ranges[name][1]
+    return name in FIELD and 2 <= len(store.options.get(name, FIELD[name].values or ("no", "yes"))) <= MAX_LEVELS
 
 
 def _label(name: str) -> str:
     return FIELD[name].label_with_unit if name in FIELD else name
 
 
-@st.cache_data(max_entries=64, show_spinner="Standardising over the cohort …")
-def _adjusted(known: pd.DataFrame, grid: FloatArray, adjustment: Adjustment) -> AdjustedCurve:
+@st.cache_data(max_entries=64, show_spinner="Standardising over the cohort …", hash_funcs=by_content)
+def _adjusted(part: Part, adjustment: Adjustment) -> AdjustedCurve:
+    cases = _known(part, "llnm", *adjustment.columns)
     return adjusted_curve(
-        known, DISTANCE, "llnm", adjustment.columns, grid, numbers=adjustment.numbers, missing=adjustment.missing
-    )
+        cases, DISTANCE, "llnm", adjustment.columns, distance_grid(cases[DISTANCE].to_numpy()), numbers=adjustment.numbers,
+        missing=adjustment.missing,
+    )  # fmt: skip
 
 
-def _adjusted_or_told(known: pd.DataFrame, grid: FloatArray, adjustment: Adjustment) -> AdjustedCurve | None:
+def _known(part: Part, *columns: str) -> pd.DataFrame:
+    """The cases with a distance."""
+    cases = part.rows(DISTANCE, *columns)
+    return cases[cases[DISTANCE].notna()]
+
+
+def _adjusted_or_told(part: Part, adjustment: Adjustment) -> AdjustedCurve | None:
     """The adjusted curve; None where none was asked for, or where it cannot be had (told)."""
     if not adjustment.columns:
         return None
     try:
-        return _adjusted(known[[DISTANCE, "llnm", *adjustment.columns]], grid, adjustment)
+        return _adjusted(part, adjustment)
     except StatisticsError as error:
         problem(error)
         return None
 
 
-@st.cache_data(max_entries=128, show_spinner="Fitting the curve …")
-def _curve(x: FloatArray, y: FloatArray, grid: FloatArray) -> RiskCurve | None:
+@st.cache_data(max_entries=128, show_spinner="Fitting the curve …", hash_funcs=by_content)
+def _curve(part: Part, outcome: str) -> RiskCurve | None:
     """A smooth curve, or None where there are too few cases."""
+    cases = _known(part, outcome)
+    x = cases[DISTANCE].to_numpy(float)
     try:
-        return risk_curve(x, y, grid)
+        return risk_curve(x, cases[outcome].to_numpy(float), distance_grid(x))
     except StatisticsError:
         return None
 
 
+def _adjusted_in_words(curve: RiskCurve, adjustment: Adjustment) -> str:
+    """How a curve was adjusted, in a sentence."""
+    numbers = "restricted cubic splines" if adjustment.numbers == "spline" else "linear terms"
+    gaps = "cases with a gap left out" if adjustment.missing == "complete" else "gaps kept as a category “not known”"
+    return (
+        f"The adjusted curve is the mean risk of these {curve.cases:,} cases, were each at that distance: marginal standardisation "
+        f"over {', '.join(map(_label, adjustment.columns))} (logistic regression, main effects, numbers as {numbers}, "
+        f"{gaps}; band by "
+        "the delta method)."
+    )
+
+
 def _said_of(adjusted: AdjustedCurve, adjustment: Adjustment) -> str:
     """How the adjusted curve came about."""
-    beside, names = adjusted.covariates, [_label(c) for c in adjustment.columns]
+    beside = adjusted.covariates
     gone = int((~beside.used).sum())
     gaps = ", ".join(f"{_label(c)} {n:,}" for c, n in beside.missing.items())
     told = (
@@ -189,11 +263,7 @@ def _said_of(adjusted: AdjustedCurve, adjustment: Adjustment) -> str:
         else f" Gaps were kept as “not known” ({gaps} missing)." if gaps else " No value is missing."
     )  # fmt: skip
     same = f" {', '.join(map(_label, beside.constant))}: one value only, not adjusted for." if beside.constant else ""
-    return (
-        f"Adjusted for {', '.join(names)} by marginal standardisation: the mean risk of these {adjusted.curve.cases:,} cases, were "
-        "each at that distance (logistic regression, main effects; band by the delta method)."
-        f"{told}{same} Associations at equal covariates, not proof of cause."
-    )
+    return f"{_adjusted_in_words(adjusted.curve, adjustment)}{told}{same} Associations at equal covariates, not proof of cause."
 
 
 def _said_of_level(curve: RiskCurve, level: float, which: str) -> str:
@@ -211,44 +281,58 @@ def _said_of_level(curve: RiskCurve, level: float, which: str) -> str:
     )
 
 
-def _split(known: pd.DataFrame, grid: FloatArray, level: float, adjustment: Adjustment) -> None:
+def _split(part: Part, level: float, adjustment: Adjustment) -> None:
     """One curve a subgroup, adjusted where covariates were chosen; those too small for one are named."""
-    options = ["none", *(b for b, (column, _, _) in BANDS.items() if column in known)]
-    options += [c for c in known.columns if _may_adjust(known, str(c)) and known[c].nunique() <= MAX_LEVELS]
+    options = ["none", *(b for b, (column, _, _) in BANDS.items() if column in part)]
+    options += [c for c in part.store.columns if c not in part.store.ranges and _may_adjust(part.store, c)]
     wanted = state.chosen("split", options) or "none"
     by = st.selectbox("Split by", options, index=options.index(wanted), key="split", format_func=_label, width=320)
     state.write(split=None if by == "none" else by)
     if by == "none":
         return
-    groups = division(known, by)
-    assert groups is not None  # its column is there and varies
-    columns = tuple(c for c in adjustment.columns if c not in (by, *(BANDS[by][:1] if by in BANDS else ())))
-    curves: dict[str, RiskCurve] = {}
-    few = []
-    for name in groups.value_counts().index:
-        group = known[(groups == name).to_numpy()]
-        curve = _curve(group[DISTANCE].to_numpy(float), group["llnm"].to_numpy(float), grid)
-        if curve is not None and columns:
-            try:
-                curve = _adjusted(group[[DISTANCE, "llnm", *columns]], grid, Adjustment(
-                    columns, adjustment.numbers, adjustment.missing)).curve  # fmt: skip
-            except StatisticsError:
-                curve = None
-        if curve is None or len(curves) == len(SUBGROUPS):
-            few.append(f"{name} (n = {len(group):,})")
-        else:
-            curves[str(name)] = curve
-    note = f" Too few for a curve of their own: {', '.join(few)}." if few else ""
-    unknown = int(groups.isna().sum())
-    note += f" {unknown:,} cases of unknown group are left out." if unknown else ""
-    if not curves:
+    column = BANDS[by][0] if by in BANDS else by
+    apart = Adjustment(
+        tuple(c for c in adjustment.columns if c not in (by, column)), adjustment.numbers, adjustment.missing
+    )
+    found = _curves(part, by, apart)
+    note = f" Too few for a curve of their own: {', '.join(found.few)}." if found.few else ""
+    note += f" {found.unknown:,} cases of unknown group are left out." if found.unknown else ""
+    if not found.curves:
         missing("Curves by subgroup", f"no subgroup is large enough.{note}")
         return
-    order = [str(c) for c in groups.cat.categories if str(c) in curves]
-    curves = {name: curves[name] for name in order}
-    what = "Risk adjusted within each subgroup" if columns else "Observed risk"
+    what = "Risk adjusted within each subgroup" if apart.columns else "Observed risk"
+    made = "\n".join(
+        [
+            "from dashboard.figures.risk_curve import curves_table, subgroup_curves",
+            "from model.cohort.curves import distance_grid",
+            "from model.cohort.subgroups import curves_by_group, division",
+            *_fetched(tuple(dict.fromkeys(("llnm", column, *apart.columns)))),
+            'grid = distance_grid(cases["capsule_distance_mm"].to_numpy())',
+            f"found = curves_by_group(cases, division(cases, {by!r}), grid, adjust={list(apart.columns)!r}, "
+            f"numbers={apart.numbers!r}, missing={apart.missing!r})",
+            "table = curves_table(found.curves)",
+            "figure = subgroup_curves(found.curves)",
+        ]
+    )
     figure(
-        subgroup_curves(curves), f"{what} by {_label(by).lower()}, with pointwise 95 % bands.{note}", key="split-curve",
-        data=curves_table(curves),
+        subgroup_curves(found.curves), f"{what} by {_label(by).lower()}, with pointwise 95 % bands.{note}", key="split-curve",
+        data=curves_table(found.curves),
+        method=part.method(
+            f"{what} over the capsule distance was estimated within each group ({', '.join(found.curves)}) by logistic "
+            "regression on "
+            f"a restricted cubic spline, with pointwise 95 % bands, not adjusted for comparing several groups.{note}", made,
+        ),
     )  # fmt: skip
-    st.dataframe(levels_table({n: level_distance(c, level) for n, c in curves.items()}), hide_index=True)
+    st.dataframe(levels_table({n: level_distance(c, level) for n, c in found.curves.items()}), hide_index=True)
+
+
+@st.cache_data(max_entries=64, show_spinner="Fitting a curve for each group …", hash_funcs=by_content)
+def _curves(part: Part, by: str, adjustment: Adjustment) -> GroupCurves:
+    cases = _known(part, "llnm", BANDS[by][0] if by in BANDS else by, *adjustment.columns)
+    groups = division(cases, by)
+    if groups is None:
+        return GroupCurves({}, (), len(cases))
+    return curves_by_group(
+        cases, groups, distance_grid(cases[DISTANCE].to_numpy()), adjust=adjustment.columns, numbers=adjustment.numbers,
+        missing=adjustment.missing,
+    )  # fmt: skip

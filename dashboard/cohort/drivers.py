@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ import streamlit as st
 
 from dashboard import resources, state
 from dashboard.cohort import explaining
+from dashboard.cohort.part import Part
 from dashboard.figures import drivers as draw
 from dashboard.figures.drivers import field_label
 from dashboard.figures.style import percent
-from dashboard.parts import asked, case_link, figure, literal, missing
+from dashboard.parts import Method, asked, case_link, figure, literal, missing
 from model.cohort.clean import SCORES
 from model.cohort.drivers import (
     FEW_IN_LEVEL,
@@ -27,8 +29,6 @@ from model.cohort.drivers import (
     dependence,
     error_levels,
     interaction_strength,
-    is_number,
-    levels,
     log_loss,
     shares,
     swarms,
@@ -36,12 +36,11 @@ from model.cohort.drivers import (
 )
 from model.cohort.explained import BASE, SHAP, Explanations, explanations
 from model.cohort.scores import FloatArray
-from model.cohort.selection import Filters
-from model.cohort.store import CohortStore
 from model.errors import StatisticsError
 from model.schema import DEFAULT, FIELD
 
 WORST = 10
+UNREAD = ("interval_low", "interval_high", "nodule_iou", "gland_iou")
 ENOUGH = 200
 """Cases below which no colour is proposed: what it tells may be chance."""
 COLOUR_CASES = 5_000
@@ -62,38 +61,74 @@ HONEST = (
 )
 
 
-def section(store: CohortStore, filters: Filters, part: pd.DataFrame) -> None:
-    """What drives the predictions of the cases that pass the filters; shown when asked for.
+@dataclass(frozen=True)
+class _Explained:
+    """Explained cases that pass the filters.
 
     Parameters
     ----------
-    store, filters : of the page.
-    part : the cases that pass, with their fields, in the table's order.
+    part : of the page.
+    key : what results are kept by.
+    frame, matrix : the cases, and their (n, G) contributions.
+    told : how they were explained.
+    stored : whether the contributions are in the table, so that code can read them.
     """
+
+    part: Part
+    key: str
+    frame: pd.DataFrame
+    matrix: FloatArray
+    told: Explanations
+    stored: bool
+
+    def method(self, text: str, code: str) -> Method | None:
+        """What stands under a figure; None where its contributions were computed on the page."""
+        if not self.stored:
+            return None
+        told = self.told
+        words = (
+            f"Each prediction was attributed to {len(told.columns)} feature groups ({told.method}; "
+            f"baseline: {told.baseline}; "
+            f"model {told.model}); {len(self.frame):,} cases have an attribution. {text} Attributions describe the model, not causes."
+        )
+        return self.part.method(words, _HEAD + code)
+
+
+_HEAD = """
+from model.cohort.explained import explanations
+told = explanations(cohort.columns, cohort.described)
+cases = cohort.rows(filters)
+cases = cases[cases[list(told.columns)].notna().all(axis=1)].reset_index(drop=True)
+values = cases[list(told.columns)].to_numpy(float)
+"""
+
+
+def section(part: Part) -> None:
+    """What drives the predictions of the cases that pass the filters; shown when asked for."""
     st.subheader("What drives it")
     if asked("Show what drives the model", "drivers"):
-        _opened(store, filters, part)
+        _opened(part)
 
 
-def _opened(store: CohortStore, filters: Filters, part: pd.DataFrame) -> None:
+def _opened(part: Part) -> None:
+    store = part.store
+    frame = part.rows(*(c for c in store.columns if c not in UNREAD and not c.startswith(SHAP)))
     told = explanations(store.columns, store.described)
-    if told is None:
-        computed = explaining.offered(store)
-        if computed is not None:
-            found, told = computed
-            _shown(part, found.loc[part["case_id"]].reset_index(drop=True), told, f"{store.key}-computed", filters)
-        else:
-            _mistakes(part, None, f"{store.key}", filters)
+    if told is not None:
+        _shown(part, part.identity, frame, part.rows(*told.columns), told, stored=True)
         return
-    values = resources.cohort_rows(
-        store.key, filters, (*told.columns, BASE) if BASE in store.columns else told.columns, store
-    )
-    _shown(part, values, told, store.key, filters)
+    computed = explaining.offered(store)
+    if computed is None:
+        _mistakes(part, part.identity, frame, None, None)
+    else:
+        found, told = computed
+        values = found.loc[frame["case_id"]].reset_index(drop=True)
+        _shown(part, f"{part.identity} computed", frame, values, told, stored=False)
 
 
-def _shown(part: pd.DataFrame, values: pd.DataFrame, told: Explanations, key: str, filters: Filters) -> None:
+def _shown(part: Part, key: str, frame: pd.DataFrame, values: pd.DataFrame, told: Explanations, *, stored: bool) -> None:
     known = values[list(told.columns)].notna().all(axis=1).to_numpy()
-    frame, matrix = part[known].reset_index(drop=True), values.loc[known, list(told.columns)].to_numpy(float)
+    frame, matrix = frame[known].reset_index(drop=True), values.loc[known, list(told.columns)].to_numpy(float)
     without = int((~known).sum())
     gaps = f" {without:,} cases without an explanation are left out." if without else ""
     st.caption(
@@ -103,30 +138,18 @@ def _shown(part: pd.DataFrame, values: pd.DataFrame, told: Explanations, key: st
     if not len(frame) or not np.abs(matrix).any():
         missing("What drives it", "none of these cases has an explanation.")
         return
-    where = (key, filters)
-    _overview(where, frame, matrix, told)
-    _dependence(where, frame, matrix, told)
-    found = _sub_phenotypes(where, frame, matrix, told)
-    _mistakes(frame, found, key, filters)
+    cases = _Explained(part, key, frame, matrix, told, stored)
+    _overview(cases)
+    _dependence(cases)
+    _mistakes(part, key, frame, _sub_phenotypes(cases), cases)
 
 
-Where = tuple[str, Filters]
-
-
-def _overview(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> None:
+def _overview(cases: _Explained) -> None:
     """Shares of the groups and the beeswarm."""
-    found, swarmed = _shares(where, matrix, told.labels), _swarms(where, matrix)
+    frame, matrix, told = cases.frame, cases.matrix, cases.told
+    found, swarmed = _shares(cases.key, matrix, told.labels), _swarms(cases.key, matrix)
     order = [told.labels.index(s.group) for s in found]
-    drawn = frame.iloc[swarmed[0].rows]
-    colours, words = [], []
-    for column in told.columns:
-        lead = next(iter(told.fields.get(column, ())), None)
-        if lead is None or lead not in frame:
-            colours.append(np.full(len(drawn), np.nan))
-            words.append([""] * len(drawn))
-        else:
-            colours.append(_place(frame[lead], swarmed[0].rows))
-            words.append([f"{field_label(lead)}: {draw.value_words(lead, v)}" for v in drawn[lead]])
+    drawn = swarmed[0].rows
     left, right = st.columns([2, 3])
     with left:
         figure(
@@ -134,18 +157,36 @@ def _overview(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Expla
             f"Share of each group in what moves the predictions: mean |contribution| ÷ the sum over groups, with 95 % bootstrap "
             f"intervals over {len(frame):,} cases.{_beside_the_paper(found, told)}",
             key="driver-shares", data=draw.share_table(found),
+            method=cases.method(
+                "A group's share is the mean of its absolute contributions divided by the sum over groups, with percentile "
+                "bootstrap intervals over cases (1,000 resamples).",
+                """
+from model.cohort.drivers import shares
+from dashboard.figures.drivers import share_bars, share_table
+found = shares(values, told.labels)
+table, figure = share_table(found), share_bars(found)
+""",
+            ),
         )  # fmt: skip
     with right:
-        part = (
-            f"{len(drawn):,} cases drawn at random of {len(frame):,}, the same in every row"
-            if len(drawn) < len(frame)
-            else "Every case"
-        )
+        part = f"{len(drawn):,} cases drawn at random of {len(frame):,}, the same in every row"
         figure(
-            draw.beeswarm(swarmed, told.labels, order, colours, words),
-            f"{part}; a row is as wide as all cases there are dense. Right of 0 raises the predicted risk. Colour: the group's "
-            "first field, from its lowest value to its highest (or first to last in its list); grey: not known, or no field.",
+            draw.beeswarm(swarmed, told.labels, order, *draw.swarm_values(frame, told, drawn)),
+            f"{part if len(drawn) < len(frame) else 'Every case'}; a row is as wide as all cases there are dense. Right "
+            "of 0 raises the predicted risk. Colour: the group's first field, from its lowest value to its highest (or first to last in its "
+            "list); grey: not known, or no field.",
             key="driver-swarm", data=draw.swarm_table(swarmed, told.labels),
+            method=cases.method(
+                "All cases were counted by contribution in 60 bins; at most 400 of them, drawn at random, are shown.",
+                """
+from model.cohort.drivers import shares, swarms
+from dashboard.figures.drivers import beeswarm, swarm_table, swarm_values
+found = swarms(values)
+order = [told.labels.index(share.group) for share in shares(values, told.labels)]
+table = swarm_table(found, told.labels)
+figure = beeswarm(found, told.labels, order, *swarm_values(cases, told, found[0].rows))
+""",
+            ),
         )  # fmt: skip
 
 
@@ -163,18 +204,10 @@ def _beside_the_paper(found: Sequence[Share], told: Explanations) -> str:
     )
 
 
-def _place(column: pd.Series, rows: np.ndarray) -> FloatArray:
-    """Where the values of some cases lie among those of all, 0 to 1."""
-    if is_number(column):
-        return column.rank(pct=True).to_numpy(float)[rows]
-    codes = levels(column).cat
-    place = codes.codes.to_numpy(float) / max(len(codes.categories) - 1, 1)
-    return np.where(codes.codes.to_numpy() < 0, np.nan, place)[rows]
-
-
 @st.fragment
-def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> None:
+def _dependence(cases: _Explained) -> None:
     """A group's contribution over a field, apart by another."""
+    frame, matrix, told = cases.frame, cases.matrix, cases.told
     st.markdown("##### How it depends on a field")
     usable = [
         c
@@ -197,7 +230,7 @@ def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Exp
             "Over", over, index=over.index(first), key=f"driver-over-{group}", format_func=field_label, width=300
         )
         values = matrix[:, told.labels.index(group)]
-        strength = _strengths(where, column, name, values, frame, tuple(f for f in usable if f != name))
+        strength = _strengths(cases.key, column, name, values, frame, tuple(f for f in usable if f != name))
         colours = ["none", *sorted(strength, key=lambda f: -strength[f])]
         now = state.chosen("tint", colours) or (
             colours[1] if len(colours) > 1 and strength[colours[1]] >= 0.02 and len(frame) >= ENOUGH else "none"
@@ -213,7 +246,7 @@ def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Exp
         tint=colour if colour != now or state.read("tint") else None,
     )
     try:
-        found = _depends(where, column, name, colour, values, frame)
+        found = _depends(cases.key, column, name, colour, values, frame)
     except StatisticsError as error:
         missing("Dependence", f"{error.what}. {error.fix}")
         return
@@ -228,11 +261,23 @@ def _dependence(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Exp
         f"Median and quartiles of the contribution of “{group}” by {field_label(name).lower()}{apart}, in bins of at least 10 of "
         f"{len(frame) - found.without:,} cases ({found.without:,} with a gap left out){few}. It describes the model.",
         key="driver-dependence", data=draw.dependence_table(found),
+        method=cases.method(
+            f"The contribution of “{group}” is given by {field_label(name).lower()}{apart}: median and quartiles in bins.",
+            f"""
+from model.cohort.drivers import dependence
+from dashboard.figures.drivers import dependence_figure, dependence_table
+of_group = values[:, {told.labels.index(group)}]
+found = dependence(of_group, cases[{name!r}], {"None" if colour == "none" else f"cases[{colour!r}]"})
+table = dependence_table(found)
+figure = dependence_figure(found, of_group, cases[{name!r}], {group!r}, {None if colour == "none" else field_label(colour)!r})
+""",
+        ),
     )  # fmt: skip
 
 
-def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told: Explanations) -> Clusters | None:
+def _sub_phenotypes(cases: _Explained) -> Clusters | None:
     """Clusters by explanation, each described; None where there are too few cases."""
+    frame, matrix, told = cases.frame, cases.matrix, cases.told
     st.markdown("##### Sub-phenotypes: cases predicted for like reasons")
     if len(frame) < FEWEST:
         missing("Sub-phenotypes", f"too few cases (n = {len(frame):,}); at least {FEWEST} are needed.")
@@ -245,11 +290,11 @@ def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told:
     )  # fmt: skip
     state.write(clusters=None if picked == "best" else picked)
     try:
-        found = _clusters(where, matrix, frame, told.labels, None if picked == "best" else int(picked))
+        found = _clusters(cases.key, matrix, frame, told.labels, None if picked == "best" else int(picked))
     except StatisticsError as error:
         missing("Sub-phenotypes", f"{error.what}. {error.fix}")
         return None
-    order = [told.labels.index(s.group) for s in _shares(where, matrix, told.labels)]
+    order = [told.labels.index(s.group) for s in _shares(cases.key, matrix, told.labels)]
     tried = ", ".join(f"{k}: {v:.2f}" for k, v in found.silhouette.items())
     verdict = "" if found.clear else " Below 0.25: no clear structure, the clusters are slices of a continuum."
     described = [f for f in DESCRIBED if f in frame]
@@ -259,6 +304,19 @@ def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told:
         f"Mean contribution (logits) in {len(found.clusters)} clusters of {len(frame):,} cases by k-means on the contributions, "
         f"from the highest mean prediction to the lowest. Mean silhouette by number of clusters: {tried}.{verdict}",
         key="driver-cluster-heat", data=table,
+        method=cases.method(
+            f"Sub-phenotypes are {len(found.clusters)} clusters of the contributions by k-means"
+            + (", their number chosen by the mean silhouette." if picked == "best" else "."),
+            f"""
+from model.cohort.drivers import clusters, shares
+from dashboard.figures.drivers import cluster_heat, cluster_table
+probability, label = cases["probability"].to_numpy(float), cases["llnm"].to_numpy("int64")
+found = clusters(values, probability, label, told.labels, count={None if picked == "best" else int(picked)})
+order = [told.labels.index(share.group) for share in shares(values, told.labels)]
+table = cluster_table(found, cases, {described!r})
+figure = cluster_heat(found, told.labels, order)
+""",
+        ),
     )  # fmt: skip
     st.dataframe(table, hide_index=True)
     st.caption(
@@ -268,7 +326,7 @@ def _sub_phenotypes(where: Where, frame: pd.DataFrame, matrix: FloatArray, told:
     return found
 
 
-def _mistakes(frame: pd.DataFrame, found: Clusters | None, key: str, filters: Filters) -> None:
+def _mistakes(part: Part, key: str, frame: pd.DataFrame, found: Clusters | None, cases: _Explained | None) -> None:
     """The worst cases, which open the Case page, and where mistakes gather."""
     st.markdown("##### What the model gets wrong")
     probability, label = frame["probability"].to_numpy(float), frame["llnm"].to_numpy(np.int64)
@@ -281,7 +339,7 @@ def _mistakes(frame: pd.DataFrame, found: Clusters | None, key: str, filters: Fi
         for c in ("centre", *(f.name for f in FIELD.values() if f.is_token), "tirads")
         if c in frame and frame[c].nunique() > 1
     ]
-    levels_found = _errors((key, filters), wrong, frame[columns], None if found is None else found.labels, cutoff)
+    levels_found = _errors(key, wrong, frame[columns], None if found is None else found.labels, cutoff)
     if not levels_found:
         missing("Where mistakes gather", f"no level has {FEW_IN_LEVEL} cases in it and as many outside.")
         return
@@ -295,8 +353,40 @@ def _mistakes(frame: pd.DataFrame, found: Clusters | None, key: str, filters: Fi
         f"After Holm's correction {sure or 'none'} of them "
         f"{'exceeds' if sure == 1 else 'exceed'} the rest at p < 0.05.",
         key="driver-errors", data=draw.error_table(levels_found),
+        method=_method_of_mistakes(part, cases, found, cutoff, columns),
     )  # fmt: skip
     st.dataframe(draw.error_table(above), hide_index=True)
+
+
+def _method_of_mistakes(
+    part: Part, cases: _Explained | None, found: Clusters | None, cutoff: float, columns: list[str]
+) -> Method | None:
+    text = (
+        f"Cases got wrong at a cut-off of {100 * cutoff:.0f} % were counted in every level of "
+        f"{len(columns) + (found is not None)} fields (numbers in thirds) and compared with all other cases by Fisher's exact "
+        "test, two-sided, with Holm's correction over all levels; intervals are Wilson's and Newcombe's."
+    )
+    code = f"""
+from model.cohort.drivers import error_levels
+from dashboard.figures.drivers import error_bars, error_table
+probability, label = cases["probability"].to_numpy(float), cases["llnm"].to_numpy("int64")
+columns = {{name: cases[name] for name in {columns!r}}}
+"""
+    if found is not None:
+        code += f"""
+import pandas as pd
+from model.cohort.drivers import clusters
+cluster = clusters(values, probability, label, told.labels, count={len(found.clusters)}).labels + 1
+columns["sub-phenotype"] = pd.Series(cluster, name="sub-phenotype").astype(str)
+"""
+    code += f"""
+found = error_levels((probability >= {cutoff}) != (label == 1), columns)
+table = error_table(found)
+figure = error_bars([level for level in found if level.difference.value > 0][:8])
+"""
+    if cases is not None:
+        return cases.method(text, code)
+    return part.method(text, f"cases = cohort.rows(filters)\n{code}")
 
 
 def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray) -> None:
@@ -341,18 +431,18 @@ def _cutoff() -> float:
 
 
 @st.cache_data(max_entries=32, show_spinner="Adding up contributions …")
-def _shares(where: Where, _matrix: FloatArray, labels: Sequence[str]) -> tuple[Share, ...]:
+def _shares(key: str, _matrix: FloatArray, labels: Sequence[str]) -> tuple[Share, ...]:
     return shares(_matrix, labels)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _swarms(where: Where, _matrix: FloatArray) -> tuple[Swarm, ...]:
+def _swarms(key: str, _matrix: FloatArray) -> tuple[Swarm, ...]:
     return swarms(_matrix)
 
 
 @st.cache_data(max_entries=64, show_spinner="Looking for interactions …")
 def _strengths(
-    where: Where, column: str, name: str, _values: FloatArray, _frame: pd.DataFrame, fields: tuple[str, ...]
+    key: str, column: str, name: str, _values: FloatArray, _frame: pd.DataFrame, fields: tuple[str, ...]
 ) -> dict[str, float]:
     rows = np.random.default_rng(0).permutation(len(_frame))[:COLOUR_CASES]
     few = _frame.iloc[rows]
@@ -361,14 +451,14 @@ def _strengths(
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _depends(
-    where: Where, column: str, name: str, colour: str, _values: FloatArray, _frame: pd.DataFrame
+    key: str, column: str, name: str, colour: str, _values: FloatArray, _frame: pd.DataFrame
 ) -> Dependence:
     return dependence(_values, _frame[name], None if colour == "none" else _frame[colour])
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for sub-phenotypes …")
 def _clusters(
-    where: Where, _matrix: FloatArray, _frame: pd.DataFrame, labels: Sequence[str], count: int | None
+    key: str, _matrix: FloatArray, _frame: pd.DataFrame, labels: Sequence[str], count: int | None
 ) -> Clusters:
     return clusters(
         _matrix, _frame["probability"].to_numpy(float), _frame["llnm"].to_numpy(np.int64), labels, count=count
@@ -377,7 +467,7 @@ def _clusters(
 
 @st.cache_data(max_entries=32, show_spinner="Asking where mistakes gather …")
 def _errors(
-    where: Where, _wrong: np.ndarray, _frame: pd.DataFrame, labels: np.ndarray | None, cutoff: float
+    key: str, _wrong: np.ndarray, _frame: pd.DataFrame, labels: np.ndarray | None, cutoff: float
 ) -> tuple[ErrorLevel, ...]:
     columns = {str(name): _frame[name] for name in _frame}
     if labels is not None:

@@ -2,80 +2,112 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
+from dashboard.cohort.part import Part, by_content
 from dashboard.figures.lobe_map import FEW, lobe_map, position_table
 from dashboard.figures.near_far import near_far, near_far_table
 from dashboard.figures.risk_curve import PUBLISHED_DISTANCE_MM
 from dashboard.parts import asked, figure, missing
-from model.cohort.cube import Aggregate
-from model.cohort.position import Interaction, distance_interaction, near_and_far, risk_by_position
+from model.cohort.position import Interaction, NearAndFar, distance_interaction, near_and_far
 from model.errors import StatisticsError
 
+COLUMNS = ("side", "third", "capsule_distance_mm", "llnm")
 
-def section(part: pd.DataFrame, counts: Aggregate | None = None) -> None:
-    """Side × third on a drawn thyroid; near against far from the capsule when asked for.
 
-    Parameters
-    ----------
-    part : filtered table with llnm (0/1) and, where there are, side, third, probability, capsule_distance_mm.
-    counts : of the same cases, where they were counted before.
-    """
+def section(part: Part) -> None:
+    """Side × third on a drawn thyroid; near against far from the capsule when asked for."""
     st.subheader("Risk by lobe position")
     absent = [c for c in ("side", "third") if c not in part]
     if absent:
         missing("Lobe position", f"the table has no column {' and '.join(absent)}.")
         return
-    placed = part[part["side"].notna() & (part["third"].notna() | (part["side"] == "isthmus"))]
-    if placed.empty:
+    if not any(p.observed.denominator for p in part.counts.positions()):
         missing("Lobe position", "none of these cases has a known place.")
         return
-    _map(placed, len(part), counts)
+    _map(part)
     if "capsule_distance_mm" not in part:
         missing("Place × capsule distance", "the table has no column capsule_distance_mm.")
     elif asked("Compare near and far from the capsule, place by place", "near"):
-        _near_far(placed[placed["capsule_distance_mm"].notna()])
+        _near_far(part)
 
 
 @st.fragment
-def _map(placed: pd.DataFrame, cases: int, counts: Aggregate | None) -> None:
-    kinds = ["observed", "predicted"] if "probability" in placed else ["observed"]
-    shown = st.segmented_control("Colour by", kinds, default="observed", key="lobe-colour", required=True)
-    risks = risk_by_position(placed) if counts is None else counts.positions()
+def _map(part: Part) -> None:
+    shown = st.segmented_control(
+        "Colour by", ["observed", "predicted"], default="observed", key="lobe-colour", required=True
+    )
+    risks = part.counts.positions()
+    placed = sum(p.observed.denominator for p in risks)
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
         figure(
             lobe_map(risks, predicted=shown == "predicted"),
-            f"Front view; {len(placed):,} of {cases:,} cases with a known place. Hover for counts and 95 % Wilson intervals. "
+            f"Front view; {placed:,} of {part.counts.cases:,} cases with a known place. Hover for counts and 95 % Wilson "
+            "intervals. "
             f"Places with fewer than {FEW} cases are left grey.",
             key="lobe-map",
             data=position_table(risks),
+            method=part.method(
+                f"Cases were grouped by the nodule's place, side × third of the lobe or isthmus ({placed:,} with a known "
+                "place). Each "
+                f"place has its {shown} risk; observed rates have 95 % Wilson score intervals, not adjusted for comparing "
+                "seven places.",
+                f"""
+from dashboard.figures.lobe_map import lobe_map, position_table
+places = cohort.aggregate(filters).positions()
+table = position_table(places)
+figure = lobe_map(places, predicted={shown == "predicted"})
+""",
+            ),
         )
     with right:
         st.dataframe(position_table(risks), hide_index=True)
 
 
 @st.fragment
-def _near_far(known: pd.DataFrame) -> None:
+def _near_far(part: Part) -> None:
     cut = st.slider("Near means below (mm)", 0.5, 8.0, PUBLISHED_DISTANCE_MM, 0.5, key="near-cut")
-    rows = near_and_far(known, cut)
+    rows = _compared(part, cut)
+    known = sum(r.near.denominator + r.far.denominator for r in rows)
+    try:
+        test = _said_of(_interaction(part))
+    except StatisticsError as error:
+        test = ""
+        missing("Test of interaction", f"{error.what}. {error.fix}")
     figure(
         near_far(rows, cut),
-        f"Observed risk below {cut:g} mm of capsule distance and from there on, with 95 % Wilson intervals; {len(known):,} cases "
+        f"Observed risk below {cut:g} mm of capsule distance and from there on, with 95 % Wilson intervals; {known:,} cases "
         f"with place and distance. Groups with fewer than {FEW} cases are not drawn.",
         key="near-far", data=near_far_table(rows, cut),
+        method=part.method(
+            f"In each place the observed risk below {cut:g} mm of capsule distance was compared with that from there on "
+            f"({known:,} cases "
+            "with place and distance): 95 % Wilson intervals of the rates, Newcombe's of their difference, not adjusted "
+            "for comparing "
+            f"seven places. {test.replace('**', '')}",
+            f"""
+from dashboard.figures.near_far import near_far, near_far_table
+from model.cohort.position import near_and_far
+cases = cohort.rows(filters, {list(COLUMNS)!r})
+rows = near_and_far(cases, {cut!r})
+table = near_far_table(rows, {cut!r})
+figure = near_far(rows, {cut!r})
+""",
+        ),
     )  # fmt: skip
     st.dataframe(near_far_table(rows, cut), hide_index=True)
-    try:
-        st.markdown(_said_of(_interaction(known[["side", "third", "capsule_distance_mm", "llnm"]])))
-    except StatisticsError as error:
-        missing("Test of interaction", f"{error.what}. {error.fix}")
+    st.markdown(test)
 
 
-@st.cache_data(max_entries=32, show_spinner="Testing the interaction …")
-def _interaction(known: pd.DataFrame) -> Interaction:
-    return distance_interaction(known)
+@st.cache_data(max_entries=64, show_spinner="Comparing near and far …", hash_funcs=by_content)
+def _compared(part: Part, cut: float) -> tuple[NearAndFar, ...]:
+    return near_and_far(part.rows(*COLUMNS), cut)
+
+
+@st.cache_data(max_entries=32, show_spinner="Testing the interaction …", hash_funcs=by_content)
+def _interaction(part: Part) -> Interaction:
+    return distance_interaction(part.rows(*COLUMNS))
 
 
 def _said_of(test: Interaction) -> str:

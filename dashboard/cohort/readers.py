@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.cohort.part import written
 from dashboard.figures import quality
 from dashboard.figures import readers as draw
-from dashboard.parts import asked, figure, missing, problem
+from dashboard.parts import Method, asked, figure, missing, problem
 from model.cohort.discrimination import Estimate, OperatingPoint, RocCurve, operating_point, roc_curve
 from model.cohort.readers import ReaderCases, ReaderPoint, below_curve, compare, group_means, read_readers
 from model.cohort.scores import ScoredCases, read_table
@@ -20,7 +21,7 @@ from model.errors import StatisticsError
 
 
 @st.fragment
-def section(part: pd.DataFrame) -> None:  # noqa: ARG001
+def section() -> None:
     """Reader tables beside the model; nothing is shipped, so it asks for files."""
     st.subheader("Against the doctors")
     if not asked("Compare with readers", "readers"):
@@ -30,8 +31,9 @@ def section(part: pd.DataFrame) -> None:  # noqa: ARG001
         "One row a case: label (0/1), model (probability, if there is one), and one column a reader (0/1 or a score from 0 "
         "to 1) or doctor_mean. Or one row a reader: sensitivity, and specificity or false_positive_rate; group if there are any."
     )
-    tables: list[tuple[str, ReaderCases]] = []
+    tables: list[tuple[str, str, ReaderCases]] = []
     points: list[ReaderPoint] = []
+    of_points: list[str] = []
     for file in files:
         try:
             found = read_readers(_read(file.name, file.getvalue()))
@@ -39,16 +41,17 @@ def section(part: pd.DataFrame) -> None:  # noqa: ARG001
             problem(error)
             continue
         if isinstance(found, ReaderCases):
-            tables.append((file.file_id, found))
+            tables.append((file.file_id, file.name, found))
         else:
             points += found
-    for key, cases in tables:
+            of_points.append(file.name)
+    for key, name, cases in tables:
         try:
-            _cases(cases, points, key)
+            _cases(cases, points, key, (name, *of_points))
         except StatisticsError as error:
             problem(error)
     if points and not tables:
-        _plane(points, None, "readers")
+        _plane(points, None, "readers", tuple(of_points))
         _groups(points)
         missing("Curve of the model", "load the table of the cases that these doctors read as well.")
 
@@ -61,7 +64,41 @@ def _read(name: str, data: bytes) -> pd.DataFrame:
         return read_table(file.name)
 
 
-def _plane(points: Sequence[ReaderPoint], cases: ReaderCases | None, key: str) -> None:
+def _read_in_code(files: Sequence[str], cases: bool) -> str:
+    """Code that reads the tables: `cases` from the first, if that is one, and `points` from all."""
+    lines = ["from model.cohort.readers import read_readers", "from model.cohort.scores import read_table"]
+    if cases:
+        lines.append(f"cases = read_readers(read_table({files[0]!r}))")
+    rest = [f"*read_readers(read_table({name!r}))" for name in (files[1:] if cases else files)]
+    return "\n".join([*lines, f"points = [{', '.join((['*cases.points'] if cases else []) + rest)}]"])
+
+
+def _plane_method(files: Sequence[str], curves: Sequence[str], readers: int) -> Method:
+    """The paragraph and the code of the ROC plane."""
+    text = f"Reader tables: {', '.join(files)}. " + (
+        f"{readers:,} readers are shown by sensitivity and false positive rate. " if readers else ""
+    )
+    lines = ["from dashboard.figures.readers import plane, plane_table", _read_in_code(files, bool(curves))]
+    if curves:
+        text += (
+            f"ROC curves of {' and '.join(curves)} (doctors: the mean score over readers); diamonds mark the cut-off 0.5 "
+            "with 95 % Wilson "
+            "intervals."
+        )
+        lines += [
+            "from dashboard.figures.quality import roc_table",
+            "from model.cohort.discrimination import operating_point, roc_curve",
+            "from model.cohort.scores import ScoredCases",
+            'scored = {"doctors": cases.doctors}',
+            *(['scored["model"] = ScoredCases(cases.model, cases.doctors.label)'] if "model" in curves else []),
+            "curves = {name: (roc_curve(s), operating_point(s)) for name, s in scored.items()}",
+        ]
+    drawn = ", **curves" if curves else ""
+    shown = "plane_table(points)" if readers else 'roc_table(curves["doctors"][0])'
+    return written(text, "\n".join([*lines, f"table = {shown}", f"figure = plane(points{drawn})"]))
+
+
+def _plane(points: Sequence[ReaderPoint], cases: ReaderCases | None, key: str, files: Sequence[str]) -> None:
     """Readers in the ROC plane over the curves of the cases, and the means in words."""
     curves: dict[str, tuple[RocCurve, OperatingPoint]] = {}
     if cases is not None:
@@ -77,7 +114,8 @@ def _plane(points: Sequence[ReaderPoint], cases: ReaderCases | None, key: str) -
     lines = "Lines: ROC curves; diamonds: at 0.5, with 95 % Wilson intervals." if curves else ""
     figure(
         draw.plane(points, **curves), said + lines + below, key=f"readers-plane-{key}",
-        data=draw.plane_table(points) if points else quality.roc_table(next(iter(curves.values()))[0]),
+        data=draw.plane_table(points) if points else quality.roc_table(curves["doctors"][0]),
+        method=_plane_method(files, list(curves), len(points)),
     )  # fmt: skip
 
 
@@ -106,7 +144,7 @@ def _means(points: tuple[ReaderPoint, ...]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str) -> None:
+def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str, files: Sequence[str]) -> None:
     n, ill = len(cases.doctors), cases.doctors.positives
     if not 0 < ill < n:
         missing("Comparison", f"{ill} of {n} cases have LLNM; both outcomes are needed.")
@@ -114,13 +152,19 @@ def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str) -> None:
     st.markdown(f"**{n:,} cases that doctors read**, {ill:,} with LLNM")
     left, right = st.columns(2)
     with left:
-        _plane([*cases.points, *points], cases, key)
+        _plane([*cases.points, *points], cases, key, files)
     with right:
         figure(
             draw.raincloud(cases),
             "Every case's score by the doctors (mean over readers)" + (" and the model" if cases.model is not None else "")
             + ", by outcome: density, box (median and quartiles) and the single cases.",
             key=f"readers-raincloud-{key}", data=draw.cases_table(cases),
+            method=written(
+                f"Scores of the {n:,} cases of {files[0]} ({ill:,} with LLNM) are shown by outcome: density, median and "
+                "quartiles, cases.",
+                "from dashboard.figures.readers import cases_table, raincloud\n"
+                f"{_read_in_code(files[:1], True)}\ntable = cases_table(cases)\nfigure = raincloud(cases)",
+            ),
         )  # fmt: skip
     _groups([*cases.points, *points])
     if cases.model is None:

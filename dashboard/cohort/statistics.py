@@ -1,4 +1,4 @@
-"""Statistics on the Cohort page: Table 1, odds ratios, ablation; each as CSV and LaTeX."""
+"""Statistics on the Cohort page: Table 1, odds ratios, ablation; each as CSV, LaTeX and Word."""
 
 from __future__ import annotations
 
@@ -6,25 +6,31 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources
+from dashboard.cohort.part import Part, by_content, written
 from dashboard.figures.quality import told
-from dashboard.parts import asked, missing, problem
+from dashboard.parts import Method, asked, methods, missing, problem
+from model.cohort.clean import SPLIT
 from model.cohort.discrimination import Estimate
-from model.cohort.regression import VARIABLES, as_table, odds_ratios
-from model.cohort.table_one import table_one, to_latex
+from model.cohort.regression import VARIABLES, Regression, as_table, odds_ratios
+from model.cohort.table_one import table_one, to_latex, to_word
 from model.errors import StatisticsError
 from model.schema import FIELD
 
 ABLATION = resources.SAMPLES / "ablation.csv"
 DEFAULT = ("age_years", "sex", "size_mm", "multifocal", "capsule_distance_mm", "histology")
+P_VALUES = (
+    "p: how often a difference at least this large would be seen if there were none in truth; not how likely or how large a "
+    "difference is. Not adjusted for testing {n} {what}: of {n} without a difference, {chance:.2g} would fall below 0.05 by chance."
+)
 
 
 @st.fragment
-def section(part: pd.DataFrame) -> None:
+def section(part: Part) -> None:
     """Tables of the cases that pass the filters; computed when asked for."""
     st.subheader("Statistics")
     if not asked("Show statistics", "statistics"):
         return
-    there = [v for v in VARIABLES if v in part and part[v].notna().any()]
+    there = [v for v in VARIABLES if v in part]
     if not there:
         missing("Table 1 and odds ratios", "the table has none of the fields known before surgery.")
     else:
@@ -35,48 +41,114 @@ def section(part: pd.DataFrame) -> None:
             key="statistics-variables",
             format_func=lambda v: FIELD[v].label_with_unit,
         )
-        splits = [s for s in ("llnm", "centre", "sex", "histology") if s in part]
-        by = st.selectbox(
-            "Table 1 by",
-            splits,
-            key="table-one-by",
-            width=320,
-            format_func=lambda v: "Outcome" if v == "llnm" else FIELD[v].label,
-        )
-        try:
-            with st.spinner("Describing the cases …"):
-                described = table_one(part, chosen, by=by)
-            _table(
-                described,
-                "Characteristics of the cases. Missing values are counted; shares are of the known ones; p unadjusted.",
-                "table-one",
-            )
-        except StatisticsError as error:
-            problem(error)
-        try:
-            with st.spinner("Fitting …"):
-                found = odds_ratios(part, chosen)
-            unsure = " Fewer than 10 outcomes for each term: unsure." if found.unsure else ""
-            told = f" No fit of all together: {found.problem}." if found.problem else ""
-            _table(
-                as_table(found),
-                f"Odds ratios of LLNM with 95 % Wald intervals: each variable alone, and adjusted for the others in the "
-                f"{found.cases:,} of {found.total:,} cases that have every variable ({found.positives:,} with LLNM). "
-                f"Associations, not causes. VIF above 5: collinear.{unsure}{told}",
-                "odds-ratios",
-            )
-        except StatisticsError as error:
-            problem(error)
+        _characteristics(part, tuple(chosen))
+        _odds(part, tuple(chosen))
     if ABLATION.exists():
-        measured = pd.read_csv(ABLATION)
-        _table(
-            _in_words(measured),
-            "Ablation of the shipped model on synthetic external cases, whatever the filters: inputs hidden at prediction, no new "
-            "training; 95 % DeLong intervals, paired DeLong p unadjusted. "
-            "Published: networks trained without the input, real patients.",
-            "ablation",
-            measured,
-        )
+        _ablation()
+
+
+def _characteristics(part: Part, chosen: tuple[str, ...]) -> None:
+    splits = [s for s in ("llnm", SPLIT.name, "centre", "sex", "histology") if s in part]
+    by = st.selectbox("Table 1 by", splits, key="table-one-by", width=320, format_func=_split_label)
+    try:
+        described = _table_one(part, chosen, by)
+    except StatisticsError as error:
+        problem(error)
+        return
+    n = len(set(described["variable"]) - {"", "n"})
+    caption = (
+        f"Characteristics of the cases by {_split_label(by).lower()}: mean (standard deviation), median [quartiles] where "
+        "skewed, or "
+        "count (share of the known). Missing values are counted. SMD: standardised mean difference, which does not grow with n. "
+        + P_VALUES.format(n=n, what="variables", chance=0.05 * n)
+    )
+    _table(
+        described, caption, "table-one",
+        part.method(
+            f"Characteristics are given by {_split_label(by).lower()}: numbers as mean (standard deviation), or median "
+            "[quartiles] where "
+            "the absolute skewness is at least 1, and categories as counts with their share of the known values. Groups "
+            "were compared by "
+            "Welch's t-test or one-way analysis of variance, Kruskal and Wallis's test for skewed numbers, and the "
+            "chi-squared test for "
+            "categories (Fisher's exact test for two by two with expected counts below 5), not adjusted for testing "
+            "several variables.",
+            f"""
+from model.cohort.table_one import table_one
+cases = cohort.rows(filters, {[*chosen, *([by] if by not in chosen else [])]!r})
+table = table_one(cases, {list(chosen)!r}, by={by!r})
+""",
+        ),
+    )  # fmt: skip
+
+
+def _split_label(name: str) -> str:
+    return "Outcome" if name == "llnm" else SPLIT.label if name == SPLIT.name else FIELD[name].label
+
+
+def _odds(part: Part, chosen: tuple[str, ...]) -> None:
+    try:
+        found = _regression(part, chosen)
+    except StatisticsError as error:
+        problem(error)
+        return
+    unsure = " Fewer than 10 outcomes for each term: unsure." if found.unsure else ""
+    unfit = f" No fit of all together: {found.problem}." if found.problem else ""
+    n = len(found.terms)
+    _table(
+        as_table(found),
+        f"Odds ratios of LLNM with 95 % Wald intervals: each variable alone, and adjusted for the others in the "
+        f"{found.cases:,} of {found.total:,} cases that have every variable ({found.positives:,} with LLNM). "
+        f"Associations, not causes. VIF above 5: collinear.{unsure}{unfit} {P_VALUES.format(n=n, what='terms', chance=0.05 * n)}",
+        "odds-ratios",
+        part.method(
+            "Odds ratios of LLNM are from logistic regression (maximum likelihood, 95 % Wald intervals): of each variable "
+            "alone in the cases "
+            f"that have it, and of all together in the {found.cases:,} of {found.total:,} cases that have every one "
+            f"({found.positives:,} with "
+            "LLNM). Numbers enter linearly per the step told; categories against their first level. Collinearity is told "
+            "by the generalised "
+            f"variance inflation factor (Fox and Monette 1992). Not adjusted for testing {n} terms.{unsure}{unfit}",
+            f"""
+from model.cohort.regression import as_table, odds_ratios
+cases = cohort.rows(filters, {[*chosen, "llnm"]!r})
+table = as_table(odds_ratios(cases, {list(chosen)!r}))
+""",
+        ),
+    )
+
+
+@st.cache_data(max_entries=32, show_spinner="Describing the cases …", hash_funcs=by_content)
+def _table_one(part: Part, chosen: tuple[str, ...], by: str) -> pd.DataFrame:
+    return table_one(part.rows(*chosen, by), chosen, by=by)
+
+
+@st.cache_data(max_entries=32, show_spinner="Fitting …", hash_funcs=by_content)
+def _regression(part: Part, chosen: tuple[str, ...]) -> Regression:
+    return odds_ratios(part.rows(*chosen, "llnm"), chosen)
+
+
+def _ablation() -> None:
+    measured = pd.read_csv(ABLATION)
+    n = int((measured["p"] < 1).sum())
+    _table(
+        _in_words(measured),
+        "Ablation of the shipped model on synthetic external cases, whatever the filters: inputs hidden at prediction, no new "
+        "training; 95 % DeLong intervals, paired DeLong test. Published: networks trained without the input, real patients. "
+        + P_VALUES.format(n=n, what="variants", chance=0.05 * n),
+        "ablation",
+        written(
+            "Inputs of the shipped model were hidden at prediction, without new training, on synthetic external cases; "
+            "each variant's "
+            "AUROC was compared with that of all inputs by DeLong's paired test, not adjusted for testing several. Made by "
+            "`llnm ablate COHORT`, which trains fusion variants too where it is asked to.",
+            f"""
+import pandas as pd
+table = pd.read_csv("{ABLATION.parent.name}/{ABLATION.name}")
+""",
+        ),
+        measured,
+    )
 
 
 def _in_words(ablation: pd.DataFrame) -> pd.DataFrame:
@@ -96,17 +168,20 @@ def _in_words(ablation: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _table(table: pd.DataFrame, caption: str, key: str, data: pd.DataFrame | None = None) -> None:
-    """A table with its caption and two downloads; `data` is what goes into the CSV where it is not the table itself."""
+def _table(table: pd.DataFrame, caption: str, key: str, method: Method, data: pd.DataFrame | None = None) -> None:
+    """A table with its caption and downloads; `data` is what goes into the CSV where it is not the table itself."""
     names = {c: st.column_config.Column(width=290) for c in ("variable",) if c in table and "level" in table}
     st.dataframe(table, hide_index=True, height="content", column_config=names)
     st.caption(caption)
+    word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
     with st.container(horizontal=True):
-        st.download_button(
-            "CSV", (table if data is None else data).to_csv(index=False), f"{key}.csv", "text/csv", key=f"{key}-csv",
-            type="tertiary", icon=":material/download:",
-        )  # fmt: skip
-        st.download_button(
-            "LaTeX", to_latex(table, caption), f"{key}.tex", "text/plain", key=f"{key}-tex", type="tertiary",
-            icon=":material/download:",
-        )  # fmt: skip
+        for label, ending, kind, made in (
+            ("CSV", "csv", "text/csv", (table if data is None else data).to_csv(index=False)),
+            ("LaTeX", "tex", "text/plain", to_latex(table, caption)),
+            ("Word", "docx", word, lambda: to_word(table, caption)),  # made when it is asked for
+        ):
+            st.download_button(
+                label, made, f"{key}.{ending}", kind, key=f"{key}-{ending}", type="tertiary", icon=":material/download:",
+                on_click="ignore",
+            )  # fmt: skip
+    methods(method)

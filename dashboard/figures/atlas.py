@@ -18,7 +18,7 @@ GREY = "#9aa3a8"
 _LIGHT = {"ambient": 0.75, "diffuse": 0.45, "specular": 0.05, "roughness": 0.9}
 # Where the plane looks at the reader; the half in front of it is taken away.
 _VIEWS: dict[Axis | None, dict[str, float]] = {
-    None: {"x": 0.25, "y": -1.75, "z": 0.45},
+    None: {"x": 0.28, "y": -1.95, "z": 0.5},
     "left–right": {"x": 1.75, "y": -0.8, "z": 0.35},
     "front–back": {"x": 0.1, "y": -1.85, "z": 0.25},
     "height": {"x": 0.1, "y": -1.15, "z": 1.45},
@@ -53,12 +53,7 @@ def atlas_figure(
     )  # fmt: skip
     _words(figure)
     if mark is not None:
-        figure.add_scatter3d(
-            x=mark[:1], y=mark[1:2], z=mark[2:3], mode="markers+text", name=mark_name or "this case", text=[mark_name],
-            textposition="top center", textfont={"color": MARKED, "size": 14},
-            marker={"size": 8, "color": MARKED, "symbol": "diamond", "line": {"color": "#ffffff", "width": 2}},
-            hovertemplate=f"{mark_name}<extra></extra>",
-        )  # fmt: skip
+        _pin(figure, mark, mark_name)
     return _scene(figure, axis)
 
 
@@ -83,7 +78,8 @@ def _surface(figure: go.Figure, atlas: Atlas, mesh: Mesh) -> None:
     known = ~np.isnan(found.risk)[mesh.faces].any(1)
     figure.add_mesh3d(
         **_triangles(Mesh(mesh.vertices, mesh.faces[known])), intensity=_small(np.nan_to_num(found.risk)), colorscale=RISK, cmin=0,
-        cmax=1, colorbar={"title": "risk", "tickformat": ".0%", "thickness": 12, "len": 0.7, "x": 1.0},
+        cmax=1, colorbar={"title": {"text": "risk", "side": "top"}, "tickformat": ".0%", "thickness": 10, "len": 0.6,
+                         "orientation": "h", "y": 0, "yanchor": "bottom"},
         customdata=_small(np.stack([found.low, found.high, found.cases], -1)), lighting=_LIGHT, name="risk",
         hovertemplate="%{intensity:.0%} (95 % %{customdata[0]:.0%}–%{customdata[1]:.0%})<br>%{customdata[2]:.0f} cases around"
                       "<extra></extra>",
@@ -115,9 +111,21 @@ def _section(figure: go.Figure, atlas: Atlas, axis: Axis, position: float) -> No
         )  # fmt: skip
 
 
+def _pin(figure: go.Figure, mark: FloatArray, name: str) -> None:
+    """A case inside the gland, which is opaque: a pin from its place to the reader's side, named at its head."""
+    x, y, z = ([float(v), float(v)] for v in mark)
+    y[1] = float(template().vertices[:, 1].min()) - 5
+    figure.add_scatter3d(
+        x=x, y=y, z=z, mode="lines+markers+text", name=name or "this case", text=["", name], textposition="top center",
+        textfont={"color": MARKED, "size": 14}, line={"color": MARKED, "width": 6},
+        marker={"size": [8, 5], "color": MARKED, "symbol": ["diamond", "circle"], "line": {"color": "#ffffff", "width": 1}},
+        hovertemplate=f"{name}<extra></extra>",
+    )  # fmt: skip
+
+
 def _words(figure: go.Figure) -> None:
     """Which side is which, however the gland is turned."""
-    places = {"patient's right": (-31, 4, -HALF_HEIGHT - 3), "patient's left": (31, 4, -HALF_HEIGHT - 3), "head": (0, 10, 33)}
+    places = {"patient's right": (-22, 4, -HALF_HEIGHT - 3), "patient's left": (22, 4, -HALF_HEIGHT - 3), "head": (0, 10, 33)}
     x, y, z = zip(*places.values(), strict=True)
     figure.add_scatter3d(
         x=x, y=y, z=z, mode="text", text=list(places), textfont={"size": 13, "color": "#7d868b"}, hoverinfo="skip", name="sides"

@@ -22,13 +22,15 @@ def pair_table(a: ShapleyResult, b: ShapleyResult, *, scale: str = "logit") -> p
     ----------
     scale : "logit" or "probability".
     """
-    first, second = ((r.values if scale == "logit" else r.probability_values) for r in (a, b))
-    table = pd.DataFrame(
-        {
-            "group": [g.label for g in a.groups], "A": first, "B": second, "difference": second - first,
-            "given_A": a.present, "given_B": b.present,
-        }
-    )  # fmt: skip
+    labels = {g.name: g.label for r in (a, b) for g in r.groups}  # two models may have other groups
+    table = pd.DataFrame({"group": labels})
+    for side, r in zip(SIDES, (a, b), strict=True):
+        names = [g.name for g in r.groups]
+        values = r.values if scale == "logit" else r.probability_values
+        table[side] = pd.Series(values, names).reindex(table.index, fill_value=0.0)
+        table[f"given_{side}"] = pd.Series(r.present, names).reindex(table.index, fill_value=False)
+    table["difference"] = table["B"] - table["A"]
+    table = table[["group", *SIDES, "difference", "given_A", "given_B"]]
     table = table[table["given_A"] | table["given_B"]]
     return table.reindex(table["difference"].abs().sort_values(ascending=False, kind="stable").index).reset_index(drop=True)
 

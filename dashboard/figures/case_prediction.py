@@ -34,18 +34,18 @@ def risk_bar(probability: float, interval: Interval) -> go.Figure:
     return figure
 
 
-def basis(interval: Interval) -> str:
+def basis(interval: Interval, endpoint: str = "LLNM") -> str:
     """What the interval rests on, with its numerator and denominator."""
     return (
         f"95 % interval {percent(interval.low)}–{percent(interval.high)}: {interval.positives} of the {interval.count} "
-        "validation cases that scored nearest had LLNM (Wilson)"
+        f"validation cases that scored nearest had {endpoint} (Wilson)"
     )
 
 
 def prediction_table(prediction: Prediction) -> pd.DataFrame:
     """The answer as one row: probability, calibrated logit, interval and what it rests on, stages."""
     interval = prediction.interval
-    stages = {f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities)}
+    stages = {f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities or ())}
     row = {
         "case_id": prediction.case_id, "probability": prediction.probability, "logit": prediction.logit,
         "low": interval.low, "high": interval.high, "positives": interval.positives, "count": interval.count,

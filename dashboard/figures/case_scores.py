@@ -67,7 +67,7 @@ def sankey(scores: FeatureScores, shapley: ShapleyResult) -> go.Figure:
         colours.append(_lightened(RAISES if sign >= 0 else LOWERS, 1.0))
         told.append(f"{width if sign >= 0 else -width:+.2f} logit")
 
-    end = node("LLNM", scores.probability)
+    end = node(scores.endpoint, scores.probability)
     for branch, together in zip(scores.branches, scores.branch_scores, strict=True):
         if together is None:
             continue

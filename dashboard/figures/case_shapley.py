@@ -86,7 +86,7 @@ def waterfall(result: ShapleyResult, *, scale: str = "probability") -> go.Figure
     reached = np.cumsum([base, *values])
     low, high = min(0.0, float(reached.min())), max(float(reached.max()), 0.0)
     figure.update_xaxes(
-        title="probability of LLNM" if in_probability else "calibrated logit of LLNM",
+        title=f"probability of {result.endpoint}" if in_probability else f"calibrated logit of {result.endpoint}",
         tickformat=".0%" if in_probability else "", range=[1.01 * low, 1.01 * high], fixedrange=True,
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True)
@@ -121,7 +121,7 @@ def force_bar(result: ShapleyResult, *, scale: str = "probability") -> go.Figure
     styled(figure, height=150)
     figure.update_layout(barmode="overlay", bargap=0.15, uniformtext={"minsize": 9, "mode": "hide"})
     figure.update_xaxes(
-        title="probability of LLNM" if in_probability else "calibrated logit of LLNM",
+        title=f"probability of {result.endpoint}" if in_probability else f"calibrated logit of {result.endpoint}",
         tickformat=".0%" if in_probability else "", fixedrange=True,
         # What raises and what lowers may each reach past 100 %: such a length is no probability and gets no label.
         tickvals=[0, 0.25, 0.5, 0.75, 1] if in_probability else None,

@@ -143,7 +143,7 @@ def missing_table(fields: Sequence[MissingField]) -> pd.DataFrame:
     )
 
 
-def missing_ranges(fields: Sequence[MissingField]) -> go.Figure:
+def missing_ranges(fields: Sequence[MissingField], endpoint: str = "LLNM") -> go.Figure:
     """The range of the probability over the values of each missing field; red: as it is, not knowing any."""
     labels = [f.label for f in fields]
     figure = go.Figure()
@@ -165,7 +165,7 @@ def missing_ranges(fields: Sequence[MissingField]) -> go.Figure:
     styled(figure, height=90 + 32 * len(fields))
     figure.update_layout(margin={"b": 64})
     figure.update_xaxes(
-        title={"text": "probability of LLNM if it were known", "standoff": 14}, tickformat=".0%", range=[-0.01, 1.01],
+        title={"text": f"probability of {endpoint} if it were known", "standoff": 14}, tickformat=".0%", range=[-0.01, 1.01],
         fixedrange=True, automargin=False,
     )  # fmt: skip
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], showgrid=False, fixedrange=True)

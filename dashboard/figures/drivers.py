@@ -22,8 +22,9 @@ from dashboard.figures.style import (
     words,
 )
 from model.cohort.discrimination import Rate
-from model.cohort.drivers import Clusters, Dependence, ErrorLevel, Share, Swarm
-from model.cohort.scores import FloatArray
+from model.cohort.drivers import Clusters, Dependence, ErrorLevel, Share, Swarm, is_number, levels
+from model.cohort.explained import Explanations
+from model.cohort.scores import FloatArray, IntArray
 from model.schema import FIELD, Value
 
 VALUES = "Viridis"
@@ -120,6 +121,34 @@ def beeswarm(
         range=[len(order) - 0.4, -0.6], showgrid=False, fixedrange=True, tickfont={"size": 11},
     )  # fmt: skip
     return figure
+
+
+def swarm_values(frame: pd.DataFrame, told: Explanations, rows: IntArray) -> tuple[list[FloatArray], list[list[str]]]:
+    """Of each group and drawn case: place of the group's first field among all cases, 0 to 1, and its value in words.
+
+    Parameters
+    ----------
+    frame : all cases.
+    rows : those that are drawn.
+    """
+    places, said = [], []
+    for column in told.columns:
+        lead = next(iter(told.fields.get(column, ())), None)
+        if lead is None or lead not in frame:
+            places.append(np.full(len(rows), np.nan))
+            said.append([""] * len(rows))
+        else:
+            places.append(_place_among_all(frame[lead])[rows])
+            said.append([f"{field_label(lead)}: {value_words(lead, v)}" for v in frame[lead].iloc[rows]])
+    return places, said
+
+
+def _place_among_all(column: pd.Series) -> FloatArray:
+    if is_number(column):
+        return column.rank(pct=True).to_numpy(float)
+    codes = levels(column).cat
+    place = codes.codes.to_numpy(float) / max(len(codes.categories) - 1, 1)
+    return np.asarray(np.where(codes.codes.to_numpy() < 0, np.nan, place))
 
 
 def swarm_table(found: Sequence[Swarm], labels: Sequence[str]) -> pd.DataFrame:

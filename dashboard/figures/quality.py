@@ -287,6 +287,11 @@ def gaps_table(gaps: Sequence[Gap]) -> pd.DataFrame:
     )
 
 
+def confusion_table(counts: IntArray, names: Sequence[str]) -> pd.DataFrame:
+    """Counts, a row for each true value."""
+    return pd.DataFrame(counts, index=pd.Index(names, name="true"), columns=list(names)).reset_index()
+
+
 def confusion(counts: IntArray, names: Sequence[str]) -> go.Figure:
     """Counts (k, k), rows the truth, columns what was called; the colour is the share of the row."""
     of = counts.sum(1, keepdims=True)

@@ -90,10 +90,25 @@ def curve_table(bins: tuple[RiskBin, ...]) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def distance_table(bins: tuple[RiskBin, ...], smooth: Mapping[str, RiskCurve]) -> pd.DataFrame:
+    """All that the figure of the distance shows: the bins, then the points of each smooth curve (mm)."""
+    curves = [
+        pd.DataFrame({"what": f"{name}, smooth", "mm": c.x, "risk": c.risk, "low": c.low, "high": c.high})
+        for name, c in smooth.items()
+    ]
+    rates = curve_table(bins).rename(columns={"observed": "risk", "observed_low": "low", "observed_high": "high"})
+    rates.insert(0, "what", "observed, by bin")
+    rates.insert(1, "mm", (rates["from_mm"] + rates["to_mm"]) / 2)
+    return pd.concat([rates, *curves], ignore_index=True)
+
+
 def curves_table(curves: Mapping[str, RiskCurve]) -> pd.DataFrame:
     """Smooth curves as one long table: name, distance (mm), risk with its band."""
     return pd.concat(
-        [pd.DataFrame({"curve": name, "mm": c.x, "risk": c.risk, "low": c.low, "high": c.high}) for name, c in curves.items()],
+        [
+            pd.DataFrame({"curve": name, "mm": c.x, "risk": c.risk, "low": c.low, "high": c.high})
+            for name, c in curves.items()
+        ],
         ignore_index=True,
     )
 

@@ -9,12 +9,13 @@ from dashboard.figures.style import LOWERS, MARKED, RAISES, styled
 from model.cohort.selection import Region
 
 
-def cases_to_select(sample: pd.DataFrame, region: Region | None = None) -> go.Figure:
+def cases_to_select(sample: pd.DataFrame, region: Region | None = None, *, drawing: bool = True) -> go.Figure:
     """One point a case, by outcome; the region that was drawn before in red.
 
     Parameters
     ----------
     sample : capsule_distance_mm, probability, llnm and, where there is one, case_id, which points carry.
+    drawing : whether the mouse draws a lasso, or picks points: Streamlit tells of clicks only where it does not draw.
     """
     figure = go.Figure()
     ids = sample["case_id"].fillna("") if "case_id" in sample else pd.Series("", index=sample.index)
@@ -32,5 +33,7 @@ def cases_to_select(sample: pd.DataFrame, region: Region | None = None) -> go.Fi
     figure.update_xaxes(title="Capsule distance (mm)", rangemode="tozero")
     figure.update_yaxes(title="Predicted probability", tickformat=".0%", range=[-0.03, 1.03])
     styled(figure, height=420, legend=True)
-    figure.update_layout(dragmode="lasso", margin_t=60)  # the bar lies above the legend
+    figure.update_xaxes(fixedrange=True)
+    figure.update_yaxes(fixedrange=True)
+    figure.update_layout(dragmode="lasso" if drawing else False, margin_t=60)  # the bar lies above the legend
     return figure

@@ -15,18 +15,18 @@ from dashboard.figures.case_image import distance_label, grey_image, outlines, s
 from dashboard.figures.case_prediction import basis
 from dashboard.figures.case_shapley import shapley_table
 from dashboard.figures.style import CAPSULE, GLAND, LOWERS, NODULE, RAISES, TOTAL, percent, words
-from dashboard.parts import MARK
+from dashboard.parts import mark
 from model.encode import MeasuredCase
 from model.explain.shapley import ShapleyResult
 from model.explain.summary import summarise
 from model.features.tirads import kwak
 from model.predict import Interval, Prediction
-from model.schema import FIELDS, Case, View
+from model.schema import DEFAULT, Case, Schema, View
 
 ENLARGED = 2
 """Pictures are drawn at twice their size, so that outlines are thin on paper."""
-TITLE = "Lateral lymph node metastasis (LLNM)"
 CLOSING = "Trained on synthetic cases: no figure here says anything about a patient."
+CLOSING_OTHER = "For research and teaching: no figure here may guide the treatment of a patient."
 _BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -85,6 +85,7 @@ class CaseContent:
     fields : what the model read.
     report : as given, without control characters.
     card : (name, value) of the model.
+    closing : the last sentence.
     """
 
     mark: str
@@ -107,6 +108,7 @@ class CaseContent:
     fields: tuple[FieldLine, ...]
     report: str
     card: tuple[tuple[str, str], ...]
+    closing: str = CLOSING
 
 
 def case_content(
@@ -117,6 +119,7 @@ def case_content(
     *,
     version: str,
     date: str,
+    schema: Schema = DEFAULT,
 ) -> CaseContent:
     """What the report says.
 
@@ -126,42 +129,49 @@ def case_content(
     card : of the checkpoint that predicted; what it lacks is left out.
     version : of this software.
     date : of the report, as it is to be read.
+    schema : of the model.
     """
-    case = measured.case
-    stages = ", ".join(f"stage {i + 1}: {percent(p)}" for i, p in enumerate(prediction.stage_probabilities))
+    case, endpoint = measured.case, schema.endpoint
+    facts = []
+    if prediction.stage_probabilities is not None:
+        stages = ", ".join(f"stage {i + 1}: {percent(p)}" for i, p in enumerate(prediction.stage_probabilities))
+        facts.append((f"Risk stage, if there is {endpoint.short}", stages))
     shortest = shortest_distance(measured.features.values())
+    if schema.has_images:
+        facts += [
+            ("Capsule distance, shortest over the views", "not measured" if shortest is None else distance_label(shortest)),
+            ("Kwak TI-RADS (comparator, not given to the model)", _tirads(case)),
+        ]
     steps, zero = _steps(shapley)
+    training_data = str(card.get("training_data", "synthetic"))
     return CaseContent(
-        mark=MARK,
-        title=TITLE,
+        mark=mark(training_data),
+        title=printable(endpoint.title),
         case_id=printable(case.case_id),
         origin="synthetic case" if case.provenance == "synthetic" else "own case",
         made=f"{date}, LLNM Explorer {version}",
         risk=prediction.probability,
         interval=prediction.interval,
         probability=percent(prediction.probability, 1),
-        basis=f"Calibrated probability of LLNM (logit {prediction.logit:+.2f}). {basis(prediction.interval)}.",
-        conformal=prediction.conformal_set.sentence,
-        facts=(
-            ("Risk stage, if there is LLNM", stages),
-            (
-                "Capsule distance, shortest over the views",
-                "not measured" if shortest is None else distance_label(shortest),
-            ),
-            ("Kwak TI-RADS (comparator, not given to the model)", _tirads(case)),
+        basis=(
+            f"Calibrated probability of {endpoint.short} (logit {prediction.logit:+.2f}). "
+            f"{basis(prediction.interval, endpoint.short)}."
         ),
-        summary=tuple(printable(s) for s in summarise(prediction, shapley, measured)),
+        conformal=prediction.conformal_set.sentence,
+        facts=tuple(facts),
+        summary=tuple(printable(s) for s in summarise(prediction, shapley, measured, schema)),
         notices=prediction.notices,
-        pictures=tuple(_picture(measured, view) for view in case.images),
+        pictures=tuple(_picture(measured, view) for view in measured.segmentations),
         steps=steps,
         zero=zero,
         steps_note=(
             f"{shapley.method}, in calibrated logits and percentage points (pp). Baseline: {shapley.baseline}. Orange raises "
             "the risk, blue lowers it. They explain the model, not the disease."
         ),
-        fields=_fields(measured),
+        fields=_fields(measured, schema),
         report=printable(case.report_text).strip(),
-        card=_card(card, prediction.model),
+        card=_card(card, prediction.model, endpoint.short),
+        closing=CLOSING if training_data == "synthetic" else CLOSING_OTHER,
     )
 
 
@@ -227,16 +237,16 @@ def _steps(shapley: ShapleyResult) -> tuple[tuple[Step, ...], float]:
     return (*steps, total("Prediction", shapley.logit)), share(0.0)
 
 
-def _fields(measured: MeasuredCase) -> tuple[FieldLine, ...]:
+def _fields(measured: MeasuredCase, schema: Schema) -> tuple[FieldLine, ...]:
     known, typed = measured.fields, measured.case.fields
     return tuple(
         FieldLine(field.label, words(field, known[field.name]), "given" if field.name in typed else "measured")
-        for field in FIELDS
+        for field in schema.fields
         if field.is_token and field.name in known
     )
 
 
-def _card(card: Mapping[str, Any], identity: str) -> tuple[tuple[str, str], ...]:
+def _card(card: Mapping[str, Any], identity: str, endpoint: str) -> tuple[tuple[str, str], ...]:
     """The model in a few lines: what it is, what it was trained on, how good it was on cases it had not seen."""
     lines = [("Model", f"{identity}. {card.get('purpose', '')}".rstrip(". ") + ".")]
     if "llnm_net.safetensors" in card.get("sha256", {}):
@@ -256,7 +266,7 @@ def _card(card: Mapping[str, Any], identity: str) -> tuple[tuple[str, str], ...]
             (
                 "Tested on",
                 f"{external['n']:,} {card['training_data']} cases of centres kept out of training, {external['positives']:,} "
-                f"with LLNM: AUROC {external['auroc']:.3f} (95 % interval {low:.3f}–{high:.3f}).",
+                f"with {endpoint}: AUROC {external['auroc']:.3f} (95 % interval {low:.3f}–{high:.3f}).",
             )
         )
     if card.get("limits"):

@@ -9,7 +9,7 @@ from html import escape
 
 from dashboard.figures.case_image import png_uri
 from dashboard.figures.style import TOTAL
-from dashboard.report.content import CLOSING, CaseContent, Step
+from dashboard.report.content import CaseContent, Step
 
 _STYLE = """
 body {font: 14px/1.45 system-ui, sans-serif; color: #16232b; max-width: 820px; margin: 24px auto; padding: 0 16px;}
@@ -57,7 +57,7 @@ def as_html(content: CaseContent) -> str:
 <h2>Fields the model read</h2><table>{fields}</table>
 <h2>Report</h2><p class="report" dir="auto">{escape(content.report) or "none"}</p>
 <h2>Model</h2><table class="card small">{_lines(content.card)}</table>
-<p class="small">{CLOSING}</p></body></html>
+<p class="small">{escape(content.closing)}</p></body></html>
 """
 
 

@@ -24,7 +24,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from dashboard.figures.style import MARKED, RISK, TOTAL, percent
-from dashboard.report.content import CLOSING, CaseContent, Step
+from dashboard.report.content import CaseContent, Step
 
 PLAIN, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 WIDTH, HEIGHT = A4
@@ -96,7 +96,7 @@ def as_pdf(content: CaseContent) -> bytes:
     for name, lines in card:
         _text(pdf, [name], MARGIN, y, replace(SMALL, font=BOLD))
         y = _text(pdf, lines, MARGIN + 62, y, SMALL)
-    _text(pdf, [CLOSING], MARGIN, y - 2, replace(SMALL, font=BOLD))
+    _text(pdf, [content.closing], MARGIN, y - 2, replace(SMALL, font=BOLD))
     pdf.showPage()
     pdf.save()
     return buffer.getvalue()

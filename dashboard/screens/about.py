@@ -7,30 +7,33 @@ import json
 import pandas as pd
 import streamlit as st
 
+from dashboard import resources
 from dashboard.case import trust
 from dashboard.parts import asked, problem
 from model.cohort.evaluate import LABELS, PUBLISHED_EXTERNAL
 from model.errors import CheckpointError
-from model.train.folders import SHIPPED
-
-CARD = SHIPPED / "card.json"
 
 
 def main() -> None:
-    """The card of the shipped checkpoint, in words."""
+    """The card of the checkpoint of the pages, in words."""
     st.title("About the model")
+    folder = resources.main_folder()
+    try:
+        card = json.loads((folder / "card.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        problem(CheckpointError("no card.json there", where=str(folder), fix="Restore it, or train one with `llnm train`."))
+        st.stop()
+    trained = (
+        "This one was trained on **synthetic** patients, whose risk follows the published statistics and whose ground truth is "
+        "known. Its figures say nothing about patients."
+        if card["training_data"] == "synthetic"
+        else "This one was trained on a cohort of the user's own and is valid at best for patients like those."
+    )
     st.markdown(
         "**Research and teaching only; not a medical device.** The model follows LLNM-Net (Shen et al., *Nature Communications* "
-        "16, 7052, 2025), whose weights and data were not published. This one was trained on **synthetic** patients, whose risk "
-        "follows the published statistics and whose ground truth is known. Its figures say nothing about patients."
+        f"16, 7052, 2025), whose weights and data were not published. {trained}"
     )
-    try:
-        card = json.loads(CARD.read_text("utf-8"))
-    except OSError:
-        problem(
-            CheckpointError("no card.json there", where=str(SHIPPED), fix="Restore it, or train one with `llnm train`.")
-        )
-        st.stop()
+    st.text(card["purpose"])
     cells = st.columns(4)
     cells[0].metric("Training cases", f"{card['training_cases']:,}")
     cells[1].metric("Validation cases", f"{card['validation_cases']:,}")
@@ -42,8 +45,9 @@ def main() -> None:
     if external:
         st.subheader("On the held-out centres")
         st.caption(
-            f"{external['n']:,} synthetic cases of five centres that took no part in training, {external['positives']:,} with "
-            "LLNM; pictures as a user gives them (predicted masks). Published: LLNM-Net on real patients, another cohort."
+            f"{external['n']:,} {card['training_data']} cases of centres that took no part in training, "
+            f"{external['positives']:,} with the outcome; pictures as a user gives them (predicted "
+            "masks). Published: LLNM-Net on real patients, another cohort."
         )
         st.dataframe(_figures(external), hide_index=True)
     st.subheader("How far to trust its explanations")

@@ -30,7 +30,7 @@ from model.errors import ProblemError
 from model.explain.summary import summarise
 from model.features.tirads import kwak
 from model.predict import OUT_OF_DOMAIN, Prediction
-from model.schema import FIELDS, VIEWS, Case, View
+from model.schema import VIEWS, Case, Schema, View, in_sentence
 
 SOURCES = ("Sample case", "Your own case")
 OVERLAYS = ("Nodule", "Gland", "Capsule distance", "Scale")
@@ -38,19 +38,25 @@ OVERLAYS = ("Nodule", "Gland", "Capsule distance", "Scale")
 
 def main() -> None:
     """Choose, predict, show."""
-    st.title("Lateral node metastasis: one case")
+    predictor = resources.predictor()
+    schema, model = predictor.schema, predictor.checkpoint.identity
+    st.title(f"{schema.endpoint.label}: one case")
     back_link()
+    samples = resources.cohort_folder() == resources.SAMPLES
     wanted = SOURCES[1] if state.read("source") == "own" else SOURCES[0]
     source = st.segmented_control(
-        "Case from", SOURCES, default=wanted, key="source", label_visibility="collapsed", required=True
-    )
+        "Case from", SOURCES, default=wanted, key="source", label_visibility="collapsed", required=True,
+        format_func=lambda s: "Case of the cohort" if s == SOURCES[0] and not samples else s,
+    )  # fmt: skip
     own = source == SOURCES[1]
     state.write(source="own" if own else None)
-    case = upload.form() if own else picker.choose()
+    try:
+        case = upload.form(schema) if own else picker.choose()
+    except ProblemError as error:
+        problem(error)
+        st.stop()
     if case is None:
         st.stop()
-    predictor = resources.predictor()
-    model = predictor.checkpoint.identity
     try:
         shown = outline.applied(case)
         key = resources.case_key(shown)
@@ -62,9 +68,11 @@ def main() -> None:
         if outline.take_back(case.case_id):
             st.button("Go on with the outlines before that", type="primary")
         st.stop()
-    revealed = answer(shown, measured, prediction)
-    pictures(shown, measured)
-    if not own:
+    revealed = answer(shown, measured, prediction, schema)
+    seen = schema.has_images and bool(shown.images)
+    if seen:
+        pictures(shown, measured)
+    if not own and samples and schema.has_images:
         st.page_link(
             "screens/cohort.py", label="Show in the cohort's risk atlas", icon=":material/view_in_ar:",
             query_params={"case": case.case_id, SWITCH: "1"},
@@ -74,18 +82,19 @@ def main() -> None:
     st.subheader("Scores as published")
     if asked("Show scores as published", "scores"):
         scores.section(key, model, measured)
-    st.subheader("Cross-attention between picture and report")
-    if st.toggle("Show cross-attention", value=state.read("attention") != "0", key="attention-on"):
-        state.write(attention=None)
-        plain, weighted = (of(key, model, measured) for of in (resources.attention, resources.attention_gradient))
-        attention.section(measured, plain, weighted)
-    else:
-        state.write(attention="0", **dict.fromkeys(attention.STATE))
-    st.subheader("Image evidence")
-    if st.toggle("Ask which pixels moved the prediction", value=state.read("methods") != "", key="evidence-on"):
-        pixels.section(key, model, measured)
-    else:
-        state.write(methods=None)
+    if seen:
+        st.subheader("Cross-attention between picture and report")
+        if st.toggle("Show cross-attention", value=state.read("attention") != "0", key="attention-on"):
+            state.write(attention=None)
+            plain, weighted = (of(key, model, measured) for of in (resources.attention, resources.attention_gradient))
+            attention.section(measured, plain, weighted)
+        else:
+            state.write(attention="0", **dict.fromkeys(attention.STATE))
+        st.subheader("Image evidence")
+        if st.toggle("Ask which pixels moved the prediction", value=state.read("methods") != "", key="evidence-on"):
+            pixels.section(key, model, measured)
+        else:
+            state.write(methods=None)
     st.subheader("How sure")
     if asked("Show achieved coverage, distance from the training cases, and what is missing", "sure"):
         uncertainty.section(key, model, measured, prediction)
@@ -93,63 +102,82 @@ def main() -> None:
     if asked("Change the case and see the prediction move", "whatif"):
         whatif.section(key, model, measured)
     st.subheader("Similar cases")
-    if asked("Find the sample cases that the model finds alike", "similar"):
+    if asked("Find the cases that the model finds alike", "similar"):
         similar.section(model, measured)
     st.subheader("How far to trust these explanations")
     if asked("Show what the checks of each method say", "trust"):
         trust.section()
-    details(measured)
+    details(measured, schema)
     with why:  # last, since it takes longest
         shapley = evidence.choose_background(key, model, measured)
         plain_shapley = resources.shapley(key, model, measured)
-        for sentence in summarise(prediction, plain_shapley, measured):
+        for sentence in summarise(prediction, plain_shapley, measured, schema):
             st.text(sentence)
         evidence.shapley_section(shapley)
         if asked("Look inside a group: words, picture regions, fields", "inside"):
             evidence.owen_section(key, model, measured, plain_shapley)
-        if revealed:
-            known = resources.sample_truth()
+        if revealed and (known := resources.sample_truth()) is not None and not schema.own:
             evidence.truth_section(plain_shapley, known.loc[case.case_id], known)
     st.subheader("Report")
-    reports.buttons(measured, prediction, plain_shapley, predictor.checkpoint.card)
+    reports.buttons(measured, prediction, plain_shapley, predictor.checkpoint.card, schema)
 
 
-def answer(case: Case, measured: MeasuredCase, prediction: Prediction) -> bool:
+def answer(case: Case, measured: MeasuredCase, prediction: Prediction, schema: Schema) -> bool:
     """The number with its uncertainty, what must be known beside it, stages and TI-RADS; whether the truth was revealed."""
     st.divider()
-    revealed = False
+    revealed, endpoint = False, schema.endpoint
+    told = basis(prediction.interval, endpoint.short)
+    synthetic = " The validation cases are synthetic." if resources.training_data() == "synthetic" else ""
     left, right = st.columns([3, 2], gap="large")
     with left:
-        st.markdown("Calibrated probability of lateral lymph node metastasis (LLNM)")
+        st.text(f"Calibrated probability of {in_sentence(endpoint.title)}")
         st.markdown(f"# {percent(prediction.probability, 1)}")
         if OUT_OF_DOMAIN in prediction.notices:
             st.warning(OUT_OF_DOMAIN, icon=":material/warning:")
         figure(
             risk_bar(prediction.probability, prediction.interval),
-            f"{basis(prediction.interval)} (box; red: this case). The validation cases are synthetic.",
+            f"{told} (box; red: this case).{synthetic}",
             key="risk-bar",
             data=prediction_table(prediction),
-            alt=f"Risk from 0 to 100 %: this case at {percent(prediction.probability, 1)}. {basis(prediction.interval)}.",
+            alt=f"Risk from 0 to 100 %: this case at {percent(prediction.probability, 1)}. {told}.",
         )
-        st.markdown(prediction.conformal_set.sentence)
+        st.text(prediction.conformal_set.sentence)
         unlike = [score.words for score in prediction.novelty if score.unlike]
         for notice in prediction.notices:
             if notice in unlike:
                 st.warning(notice, icon=":material/warning:")
             elif notice != OUT_OF_DOMAIN:
                 st.info(notice, icon=":material/info:")
-        if case.provenance == "synthetic" and case.labels:
+        if case.provenance == "synthetic" and case.labels and resources.sample_truth() is not None:
             revealed = truth(case)
+        elif endpoint.name in case.labels:
+            outcome(case, schema)
     with right:
-        distance = shortest_distance(measured.features.values())
-        st.metric("Capsule distance, shortest over the views", "not measured" if distance is None else distance_label(distance))
-        comparator(case)
-        st.markdown("**Risk stage, if there is LLNM**")
-        figure(
-            stage_bars(prediction.stage_probabilities),
-            "1: at most 5 nodes, all under 2 mm; 3: any node over 30 mm; 2: otherwise.", key="stages",
-        )  # fmt: skip
+        if schema.has_images and case.images:
+            beside(case, measured)
+        elif scores.has_findings(measured):
+            comparator(case)
+        if prediction.stage_probabilities is not None:
+            st.markdown(f"**Risk stage, if there is {endpoint.short}**")
+            figure(
+                stage_bars(prediction.stage_probabilities),
+                "1: at most 5 nodes, all under 2 mm; 3: any node over 30 mm; 2: otherwise.", key="stages",
+            )  # fmt: skip
     return revealed
+
+
+def outcome(case: Case, schema: Schema) -> None:
+    """What surgery showed, hidden until asked for: it must not lead the reader."""
+    if st.toggle("Show the outcome after surgery", key=f"outcome-{case.case_id}"):
+        known, endpoint = bool(case.labels[schema.endpoint.name]), schema.endpoint.short
+        st.text(f"Outcome: {endpoint if known else f'no {endpoint}'}. The model was not given it.")
+
+
+def beside(case: Case, measured: MeasuredCase) -> None:
+    """The capsule distance and TI-RADS of a case with pictures."""
+    distance = shortest_distance(measured.features.values())
+    st.metric("Capsule distance, shortest over the views", "not measured" if distance is None else distance_label(distance))
+    comparator(case)
 
 
 def comparator(case: Case) -> None:
@@ -167,11 +195,13 @@ def truth(case: Case) -> bool:
     """What the simulation knows, for teaching; hidden until asked for. Whether it was."""
     if not st.toggle("Reveal the simulated truth", key=f"truth-{case.case_id}"):
         return False
-    row = resources.sample_truth().loc[case.case_id]
-    outcome = "LLNM" if bool(row["llnm"]) else "no LLNM"
+    known = resources.sample_truth()
+    assert known is not None  # `answer` asked
+    row = known.loc[case.case_id]
+    said = "LLNM" if bool(row["llnm"]) else "no LLNM"
     stage = f", stage {int(row['stage'])}" if pd.notna(row["stage"]) else ""
     st.markdown(
-        f"Outcome: **{outcome}{stage}**. True probability: **{percent(row['probability'], 1)}**. "
+        f"Outcome: **{said}{stage}**. True probability: **{percent(row['probability'], 1)}**. "
         f"True capsule distance: **{row['capsule_distance_mm']:.1f} mm**."
     )
     table = truth_table(row)
@@ -240,7 +270,7 @@ def measurements(measured: MeasuredCase, view: View) -> pd.DataFrame:
     return pd.DataFrame([row for row in rows if row[1] is not None], columns=["quantity", "value", "unit"])
 
 
-def details(measured: MeasuredCase) -> None:
+def details(measured: MeasuredCase, schema: Schema) -> None:
     """Every field the model read, with its unit and where it came from."""
     with st.expander("Fields the model read", icon=":material/list:"):
         typed = measured.case.fields
@@ -251,7 +281,7 @@ def details(measured: MeasuredCase) -> None:
                 "unit": f.unit,
                 "from": "not given" if f.name not in measured.fields else "given" if f.name in typed else "measured",
             }
-            for f in FIELDS
+            for f in schema.fields
             if f.is_token
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -10,21 +12,24 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import resources, state
 from dashboard.cohort import atlas, distance, drivers, position, quality, readers, selecting, statistics
+from dashboard.cohort.part import Part
 from dashboard.figures.style import percent
-from dashboard.parts import missing, problem
+from dashboard.parts import choose_picture_format, missing, problem
+from model.cohort import SERVED
 from model.cohort.clean import RowsError
 from model.cohort.discrimination import wilson
-from model.cohort.explained import SHAP
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
 from model.schema import FIELD
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
+STARTED = "Table of this server"
+MAX_UPLOAD_MB = 200
 # By what the address bar calls each. Comments here: Streamlit prints a string that stands alone on a page.
 SOURCES = {"": SHIPPED, "samples": SAMPLES, "own": OWN}
-# Columns that no section reads.
-UNUSED = ("interval_low", "interval_high", "nodule_iou", "gland_iou")
+if SERVED in os.environ:
+    SOURCES = {"": SHIPPED, "served": STARTED, "samples": SAMPLES, "own": OWN}
 # Columns without which a figure cannot be shown.
 NEEDS = {
     "Risk against capsule distance": ("capsule_distance_mm",),
@@ -39,18 +44,18 @@ def main() -> None:
     """Choose, filter, show."""
     st.title("Risk factors in a cohort")
     try:
-        store, name = _cohort()
+        store, name, file = _cohort()
     except ProblemError as error:
         problem(error)
         st.stop()
     _told_of(store)
-    filters = _filtered(store)
-    selecting.section(store, filters)
-    counts = store.aggregate(filters)
+    part = Part(store, _filtered(store), file, name)
+    selecting.section(part)
+    counts = part.counts
     rate = wilson(counts.positives, counts.cases)
     share = f" ({percent(rate.value)}, 95 % {percent(rate.low)}–{percent(rate.high)})" if counts.cases else ""
     st.markdown(f"**{counts.cases:,} of {store.cases:,} cases**, {counts.positives:,} with LLNM{share} · {name}")
-    if not filters.on_steps():
+    if not part.filters.on_steps():
         st.caption(
             f"A drawn region, or a range that does not end on steps of {STEPS['age']} years or {STEPS['size']} mm, is finer than "
             "what was counted beforehand: these cases are counted row by row."
@@ -58,19 +63,14 @@ def main() -> None:
     if not counts.cases:
         st.info("No case passes these filters. Widen one of them.", icon=":material/filter_alt_off:")
         st.stop()
-    columns = tuple(c for c in store.columns if c not in UNUSED and not c.startswith(SHAP))
-    part = resources.cohort_rows(store.key, filters, columns, store)
-    for counted in (distance, position):
-        counted.section(part, counts)
-    atlas.section(part)
-    quality.section(part)
-    drivers.section(store, filters, part)
-    statistics.section(part)
-    readers.section(part)
+    choose_picture_format()
+    for section in (distance, position, atlas, quality, drivers, statistics):
+        section.section(part)
+    readers.section()
 
 
-def _cohort() -> tuple[CohortStore, str]:
-    """The chosen cohort and what it is; raises `ProblemError`."""
+def _cohort() -> tuple[CohortStore, str, str]:
+    """The chosen cohort, what it is in words, and its file's name; raises `ProblemError`."""
     options = list(SOURCES.values())
     which = st.segmented_control(
         "Cohort", options, default=SOURCES.get(state.read("cohort"), SHIPPED), key="cohort-source", label_visibility="collapsed",
@@ -78,29 +78,53 @@ def _cohort() -> tuple[CohortStore, str]:
     )  # fmt: skip
     state.write(cohort=next(k for k, v in SOURCES.items() if v == which))
     if which == SHIPPED:
-        return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres"
+        return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres", _path(resources.EXTERNAL_SCORES)
     if which == SAMPLES:
-        return _shipped(resources.SAMPLE_SCORES), "synthetic, each can be opened on the Case page"
+        return (
+            _shipped(resources.SAMPLE_SCORES),
+            "synthetic, each can be opened on the Case page",
+            _path(resources.SAMPLE_SCORES),
+        )
+    if which == STARTED:
+        table = Path(os.environ[SERVED])
+        if not table.is_file():
+            raise CaseError("not there any more", where=table.name, fix="Start the server again with a file that is there.")
+        changed = table.stat().st_mtime_ns
+        store = _usable(lambda good: resources.served_cohort(table, changed, good).store, f"{table}-{changed}")
+        return store, "the table that this server was started with", table.name
     file = st.file_uploader(
         "CSV or Parquet with columns probability (or prediction) and llnm (or label), and any of the schema's fields",
-        ["csv", "parquet"], key="cohort-file",
+        ["csv", "parquet"], key="cohort-file", max_upload_size=MAX_UPLOAD_MB,
     )  # fmt: skip
     st.caption(
         "Kept for this session only, in a temporary folder of this computer that goes when the session ends. "
-        "`llnm score COHORT --out scored.parquet --explain shap` writes such a table, with explanations."
+        "`llnm score COHORT --out scored.parquet --explain shap` writes such a table, with explanations. "
+        "A larger one: `llnm serve --scored FILE`."
     )
     if file is None:
         st.stop()
-    agreed = f"cohort-good-rows-{file.file_id}"
+    given = file
+    store = _usable(lambda good: resources.uploaded_cohort(given.file_id, given.name, good, given).store, given.file_id)
+    return store, "your table", file.name
+
+
+def _usable(opened: Callable[[bool], CohortStore], table: str) -> CohortStore:
+    """A table, without its rows at fault only where the user says so; faults are told, and the page stops at them."""
+    agreed = f"cohort-good-rows-{table}"
     good_only = bool(st.session_state.get(agreed))
     try:
-        return resources.uploaded_cohort(file.file_id, file.name, good_only, file.getvalue()).store, "your table"
+        return opened(good_only)
     except RowsError as error:
         problem(error)
         if error.good and not good_only and st.button(f"Go on with the {error.good:,} good rows", key="cohort-go-on"):
             st.session_state[agreed] = True
             st.rerun()
         st.stop()
+
+
+def _path(file: Path) -> str:
+    """A shipped table as code in the project's folder opens it."""
+    return f"{file.parent.name}/{file.name}"
 
 
 def _shipped(file: Path) -> CohortStore:

@@ -23,7 +23,7 @@ from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.shapley import ShapleyResult
 from model.predict import Prediction
-from model.schema import FIELD, VIEWS
+from model.schema import VIEWS, in_sentence
 from model.train.folders import MORE, SHIPPED, checkpoint_folders
 
 WAYS = {"cases": "Two cases", "checkpoints": "One case, two checkpoints"}
@@ -74,6 +74,8 @@ def main() -> None:
     if len(sides) < len(SIDES):
         st.stop()
     a, b = sides
+    if a.prediction.endpoint != b.prediction.endpoint:
+        st.warning("The two models predict different outcomes: their numbers are not to be compared.", icon=":material/warning:")
     difference = 100 * (b.prediction.probability - a.prediction.probability)
     st.markdown(f"B − A: **{difference:+.1f} percentage points**")
     _pictures(a, b)
@@ -85,7 +87,7 @@ def main() -> None:
 
 
 def _two_cases() -> tuple[Choice, Choice]:
-    """Two sample cases under the shipped model."""
+    """Two cases under the model of the pages."""
     ids = list(resources.sample_cohort().case_ids)
     first = DEFAULT if DEFAULT in ids else ids[0]
     defaults = (first, ids[(ids.index(first) + 1) % len(ids)])
@@ -97,11 +99,12 @@ def _two_cases() -> tuple[Choice, Choice]:
         for column, letter, default in zip(st.columns(2), SIDES, defaults, strict=True)
     )  # fmt: skip
     state.write(a=a, b=b, first=None, second=None)
-    return Choice(a, a, SHIPPED), Choice(b, b, SHIPPED)
+    folder = resources.main_folder()
+    return Choice(a, a, folder), Choice(b, b, folder)
 
 
 def _two_checkpoints() -> tuple[Choice, Choice]:
-    """One sample case under two of the checkpoints found; the page stops where there is only one."""
+    """One case under two of the checkpoints found; the page stops where there is only one."""
     folders = _folders()
     ids, names = list(resources.sample_cohort().case_ids), list(folders)
     default = DEFAULT if DEFAULT in ids else ids[0]
@@ -129,14 +132,14 @@ def _two_checkpoints() -> tuple[Choice, Choice]:
 
 def _folders() -> dict[str, Path]:
     """Checkpoints that ship, and those of the folder that was named at the start; a fault in that name is told."""
-    shipped, more = SHIPPED.parent, os.environ.get(MORE, "")
+    here, more = [resources.main_folder(), SHIPPED.parent], os.environ.get(MORE, "")
     if more:
         try:
-            return checkpoint_folders(shipped, Path(more))
+            return checkpoint_folders(*here, Path(more))
         except ProblemError as error:
             problem(error)
     try:
-        return checkpoint_folders(shipped)
+        return checkpoint_folders(*here)
     except ProblemError as error:
         problem(error)
         st.stop()
@@ -144,8 +147,9 @@ def _folders() -> dict[str, Path]:
 
 def _described(case_id: str) -> str:
     """A case with what is known of the patient."""
-    row = resources.sample_cohort().table.set_index("case_id").loc[case_id]
-    known = [words(FIELD[n], row[n], 0) for n in ("age_years", "sex") if pd.notna(row[n])]
+    cohort = resources.sample_cohort()
+    row = cohort.table.set_index("case_id").loc[case_id]
+    known = [words(cohort.schema.by_name[n], row[n], 0) for n in ("age_years", "sex") if pd.notna(row[n])]
     return " · ".join([case_id, *known])
 
 
@@ -161,26 +165,35 @@ def _side(choice: Choice) -> Side:
 def _answer(letter: str, side: Side) -> None:
     """The number with its uncertainty and what must be known beside it."""
     prediction = side.prediction
-    st.markdown("Calibrated probability of lateral lymph node metastasis (LLNM)")
+    endpoint = resources.loaded(prediction.model).schema.endpoint
+    told = basis(prediction.interval, endpoint.short)
+    st.text(f"Calibrated probability of {in_sentence(endpoint.title)}")
     st.markdown(f"# {percent(prediction.probability, 1)}")
     figure(
         risk_bar(prediction.probability, prediction.interval),
-        f"{basis(prediction.interval)} (box; red: this case). The validation cases are synthetic. Model {prediction.model}.",
+        f"{told} (box; red: this case). Model {prediction.model}, trained on {_trained_on(prediction.model)} cases.",
         key=f"compare-risk-{letter}", data=prediction_table(prediction),
-        alt=f"{letter}: risk {percent(prediction.probability, 1)}. {basis(prediction.interval)}.",
+        alt=f"{letter}: risk {percent(prediction.probability, 1)}. {told}.",
     )  # fmt: skip
     for notice in prediction.notices:
         st.info(notice, icon=":material/info:")
 
 
+def _trained_on(model: str) -> str:
+    data = str(resources.loaded(model).checkpoint.card.get("training_data"))
+    return "synthetic" if data == "synthetic" else "a user's"
+
+
 def _pictures(a: Side, b: Side) -> None:
-    """The views one under the other, the sides beside each other."""
+    """The views one under the other, the sides beside each other; nothing where neither side read a picture."""
+    if not (a.measured.segmentations or b.measured.segmentations):
+        return
     st.subheader("Pictures")
     for view in VIEWS:
         for column, letter, side in zip(st.columns(2, gap="large"), SIDES, (a, b), strict=True):
             case, features = side.measured.case, side.measured.features.get(view)
             with column:
-                if view not in case.images:
+                if view not in side.measured.segmentations:
                     missing(f"{letter}, {view} view", "not given")
                     continue
                 image, found = case.images[view], side.measured.segmentations[view]
@@ -197,7 +210,7 @@ def _pictures(a: Side, b: Side) -> None:
 def _fields(a: Side, b: Side) -> None:
     """What the model read differently, and both reports."""
     st.subheader("Fields that differ")
-    table = difference_table(a.measured, b.measured, SIDES)
+    table = difference_table(a.measured, b.measured, SIDES, resources.loaded(a.prediction.model).schema)
     if len(table):
         st.dataframe(table, hide_index=True, height="content")
         st.caption("Numbers are told as different from half of their usual spread on.")

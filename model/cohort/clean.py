@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from model.schema import FIELD, FIELDS, Field, is_missing, parse
 
 Progress = Callable[[int], None]
 
-BATCH = 1 << 19
+BATCH = 1 << 17
 MAX_TEXT = 200
 MAX_CENTRES = 1000
 NO_STEP, NO_PLACE = 65535, len(PLACES)
@@ -45,21 +46,24 @@ BINS = 20
 """Bins of equal width of the predicted probability; two of them are one of the calibration curve."""
 
 PROBABILITY = Field("probability", "Predicted probability", "number", "identity", "Of LLNM.", "", 0, 1)
+SPLIT = Field(
+    "split", "Split of the data", "text", "identity", "Training, validation, test: whatever the table calls it."
+)
 _SHARES = ("interval_low", "interval_high", "stage_1", "stage_2", "stage_3", "nodule_iou", "gland_iou", *PLACE_COLUMNS)
 SCORES = (
     Field("logit", "logit", "number", "identity", "Log odds of the predicted probability.", "", -1000, 1000),
+    SPLIT,
     *(Field(name, name, "number", "identity", "As `llnm predict` writes it.", "", 0, 1) for name in _SHARES),
 )
-_KNOWN: Mapping[str, Field] = {
-    f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")
-}  # the report is words, not something to count
+KNOWN: Mapping[str, Field] = {f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")}
+"""What a table's columns may be, by name; the report is words, not something to count."""
 
 
 def _field(name: str) -> Field | None:
     """What a column is, by its name; a contribution to a prediction is a number in logits."""
     if name.startswith(SHAP) and len(name) <= 80:
         return Field(name, name, "number", "identity", "Contribution in calibrated logits.", "", -1000, 1000)
-    return _KNOWN.get(name)
+    return KNOWN.get(name)
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,17 @@ class RowsError(StatisticsError):
     rows : rows of the table.
     """
 
-    def __init__(self, faults: tuple[Fault, ...], bad: IntArray, unusable: tuple[str, ...], rows: int, where: str) -> None:
+    def __init__(
+        self, faults: tuple[Fault, ...], bad: IntArray, unusable: tuple[str, ...], rows: int, where: str
+    ) -> None:
         self.faults, self.bad, self.unusable, self.rows = faults, bad, unusable, rows
         self.good = rows - len(bad)
         listed = "\n".join(f"- {fault}" for fault in faults)
         dropped = f" without the column {', '.join(unusable)}" if unusable else ""
         super().__init__(
-            f"{len(bad):,} of {rows:,} rows cannot be used:\n{listed}\n" if len(bad) else f"a column cannot be used:\n{listed}\n",
+            f"{len(bad):,} of {rows:,} rows cannot be used:\n{listed}\n"
+            if len(bad)
+            else f"a column cannot be used:\n{listed}\n",
             where=where,
             fix=f"Mend them, or go on with the {self.good:,} good rows{dropped}." if self.good else "Mend them.",
         )
@@ -111,11 +119,20 @@ class _Found:
     counts: dict[str, IntArray] = field(default_factory=dict)  # cases of each code, by category
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     ids: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    id_rows: list[IntArray] = field(default_factory=list)
+    named: list[npt.NDArray[np.bool_]] = field(default_factory=list)  # which rows have a case name
     duck: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
     rows: int = 0
     positives: int = 0
     last_step: int = -1
+
+    def count(self, name: str, usable: int) -> None:
+        """Note how many usable values a batch has."""
+        self.values[name] = self.values.get(name, 0) + usable
+
+    def reach(self, name: str, low: float, high: float) -> None:
+        """Note the smallest and largest value of a batch."""
+        before = self.ranges.get(name, (np.inf, -np.inf))
+        self.ranges[name] = min(before[0], low), max(before[1], high)
 
     def fault(self, column: str, what: str, fix: str, bad: npt.NDArray[np.bool_]) -> None:
         """Note the rows of this batch that are bad."""
@@ -124,7 +141,9 @@ class _Found:
             self.faults.setdefault((column, what, fix), []).append(rows + self.rows + 1)
 
 
-def clean(source: Path, target: Path, *, without: RowsError | None = None, progress: Progress = lambda _rows: None) -> None:
+def clean(
+    source: Path, target: Path, *, without: RowsError | None = None, progress: Progress = lambda _rows: None
+) -> None:
     """Write the usable form of a table: names and values of the schema, and the codes that a cube counts by.
 
     Parameters
@@ -146,12 +165,12 @@ def clean(source: Path, target: Path, *, without: RowsError | None = None, progr
     found = _Found()
     writer: pq.ParquetWriter | None = None
     written: Future[None] | None = None
-    beside = ThreadPoolExecutor(1)  # a batch is written while the next is checked
+    writing, reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)  # beside the checking
     try:
         columns, ignored, batches = _opened(source)
         left_out = () if without is None else without.unusable
         columns = {raw: spec for raw, spec in columns.items() if spec.name not in left_out}
-        for batch in batches:
+        for batch in _ahead(batches, reading):
             table = _cleaned(batch, columns, found)
             if without is not None:
                 keep = ~np.isin(np.arange(found.rows + 1, found.rows + 1 + batch.num_rows), without.bad)
@@ -159,10 +178,13 @@ def clean(source: Path, target: Path, *, without: RowsError | None = None, progr
             _count(table, found)
             if writer is None:
                 texts = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
-                writer = pq.ParquetWriter(partial, table.schema, compression="lz4", use_dictionary=texts)
+                # Numbers hardly shrink, and nothing here is looked up by a page's smallest and largest value.
+                writer = pq.ParquetWriter(
+                    partial, table.schema, compression="none", use_dictionary=texts, write_statistics=False
+                )
             if written is not None:
                 written.result()
-            written = beside.submit(writer.write_table, table)
+            written = writing.submit(writer.write_table, table)
             found.rows += batch.num_rows
             progress(found.rows)
         if written is not None:
@@ -182,11 +204,20 @@ def clean(source: Path, target: Path, *, without: RowsError | None = None, progr
             f"cannot be read ({reason})", where=source.name, fix="Give a CSV (UTF-8) or Parquet file with a header."
         ) from None
     finally:
-        beside.shutdown()
+        reading.shutdown(cancel_futures=True)
+        writing.shutdown()
         if writer is not None:
             with suppress(OSError, pa.ArrowException):
                 writer.close()
         partial.unlink(missing_ok=True)
+
+
+def _ahead(batches: Iterator[pa.RecordBatch], beside: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
+    """Each batch in turn, while the next is read."""
+    coming = beside.submit(next, batches, None)
+    while (batch := coming.result()) is not None:
+        coming = beside.submit(next, batches, None)
+        yield batch
 
 
 def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.RecordBatch]]:
@@ -198,9 +229,15 @@ def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.Reco
         for raw, spec in known.items():
             if pa.types.is_nested(schema.field(raw).type):
                 raise StatisticsError("lists or records in its cells", where=raw[:80], fix=f"Give {spec.allowed()}.")
-        texts = [raw for raw in known if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"]
-        file = pq.ParquetFile(source, read_dictionary=texts)
-        return known, [n for n in names if n not in known], file.iter_batches(BATCH, columns=list(known))
+        texts = [
+            raw
+            for raw in known
+            if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"
+        ]
+        file = pq.ParquetFile(source, read_dictionary=texts, pre_buffer=True)
+        # A row group at a time: reading ahead holds all that it was asked for, and that must not be the whole file.
+        groups = (file.iter_batches(BATCH, [k], list(known)) for k in range(file.num_row_groups))
+        return known, [n for n in names if n not in known], chain.from_iterable(groups)
     with source.open(encoding="utf-8-sig") as lines:
         first = lines.readline()
     separator = max(",;\t", key=first.count)
@@ -213,7 +250,9 @@ def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.Reco
     convert = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(known, pa.string()), include_columns=list(known), strings_can_be_null=False
     )
-    reader = pyarrow.csv.open_csv(source, read_options=read_options, parse_options=parse_options, convert_options=convert)
+    reader = pyarrow.csv.open_csv(
+        source, read_options=read_options, parse_options=parse_options, convert_options=convert
+    )
     return known, [n for n in names if n not in known], iter(reader)
 
 
@@ -246,19 +285,38 @@ def _cleaned(batch: pa.RecordBatch, columns: Mapping[str, Field], found: _Found)
         elif spec.name == "case_id":
             done["case_id"] = _ids(column, raw, found)
         elif spec.kind == "number":
-            numbers = _numbers(column, spec, raw, found)
-            done[spec.name] = pa.array(numbers, from_pandas=True)
-            done |= _number_codes(spec.name, numbers, found)
+            done |= _numbers(column, spec, raw, found)
         else:
             done |= _words(column, spec, raw, found)
     done["_place"] = pa.array(_places(done, found, batch.num_rows))
     return pa.table(done)
 
 
-def _numbers(column: pa.Array, spec: Field, raw: str, found: _Found) -> FloatArray:
-    """A column as floats; NaN where it is missing or at fault."""
+def _numbers(column: pa.Array, spec: Field, raw: str, found: _Found) -> dict[str, pa.Array]:
+    """A column as floats, missing where it is missing or at fault, with its codes."""
+    if pa.types.is_floating(column.type) and not pc.any(pc.is_nan(column)).as_py():
+        ends = pc.min_max(column).as_py()
+        if column.null_count == len(column) or (ends["min"] >= spec.low and ends["max"] <= spec.high):
+            # Nothing is at fault: two passes over the column, and no copy.
+            numbers = _as(column, pa.float64())
+            if spec is PROBABILITY and column.null_count:
+                found.fault(raw, *_NO_PROBABILITY, ~_given(column))
+            found.count(spec.name, len(column) - column.null_count)
+            if ends["min"] is not None:
+                found.reach(spec.name, ends["min"], ends["max"])
+            return {spec.name: numbers, **_number_codes(spec.name, numbers)}
+    values = _checked(column, spec, raw, found)
+    known = values[~np.isnan(values)]
+    if len(known):
+        found.reach(spec.name, float(known.min()), float(known.max()))
+    numbers = pa.array(values, from_pandas=True)
+    return {spec.name: numbers, **_number_codes(spec.name, numbers)}
+
+
+def _checked(column: pa.Array, spec: Field, raw: str, found: _Found) -> FloatArray:
+    """Every cell of a column of numbers looked at; NaN where it is missing or at fault."""
     kind = column.type
-    given = ~np.asarray(pc.is_null(column))
+    given = _given(column)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         given &= ~np.isnan(values)
@@ -281,10 +339,22 @@ def _numbers(column: pa.Array, spec: Field, raw: str, found: _Found) -> FloatArr
     outside = given & ~told & ~((values >= spec.low) & (values <= spec.high))
     found.fault(raw, f"outside {spec.low:g} to {spec.high:g}", _range_fix(spec), outside)
     if spec is PROBABILITY:
-        found.fault(raw, "missing", "Give a number from 0 to 1 in every row.", ~given)
+        found.fault(raw, *_NO_PROBABILITY, ~given)
     good = given & ~told & ~outside
-    found.values[spec.name] = found.values.get(spec.name, 0) + int(good.sum())
+    found.count(spec.name, int(good.sum()))
     return np.where(good, values, np.nan)
+
+
+_NO_PROBABILITY = "missing", "Give a number from 0 to 1 in every row."
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column as another type; Arrow's cast copies even where there is nothing to do."""
+    return column if column.type == kind else column.cast(kind)
+
+
+def _given(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(column.is_valid())
 
 
 def _range_fix(spec: Field) -> str:
@@ -298,27 +368,31 @@ def _labels(column: pa.Array, raw: str, found: _Found) -> pa.Array:
     known = np.array([LABEL_WORDS.get(str(w).strip().lower(), -1) for w in words], dtype=np.int8)
     values = np.where(given, known[at], -1) if len(known) else np.full(len(column), -1, np.int8)
     found.fault(raw, "neither 0 nor 1", "Give 0 or 1 (or no/yes) in every row.", values < 0)
-    found.values["llnm"] = found.values.get("llnm", 0) + int((values >= 0).sum())
+    found.count("llnm", int((values >= 0).sum()))
     return pa.array(values == 1)
 
 
 def _ids(column: pa.Array, raw: str, found: _Found) -> pa.Array:
     """Case names as text; their hashes are kept to find one that comes twice."""
-    texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    long = pc.fill_null(pc.greater(pc.utf8_length(texts), MAX_TEXT), False)
-    found.fault(raw, f"longer than {MAX_TEXT} characters", "Give a short pseudonym.", np.asarray(long))
+    texts = pc.utf8_trim_whitespace(_as(column, pa.string()))
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) > MAX_TEXT:
+        long = pc.fill_null(pc.greater(pc.utf8_length(texts), MAX_TEXT), False)
+        found.fault(raw, f"longer than {MAX_TEXT} characters", "Give a short pseudonym.", np.asarray(long))
     table = pa.table({"id": texts})
     # 64 bits: two of ten million different names meet with a chance of 3 in a million.
     hashed = duckdb.from_arrow(table, connection=found.duck).project("hash(id) AS h").fetchnumpy()["h"]
     here = np.asarray(pc.fill_null(pc.not_equal(texts, ""), False))
     found.ids.append(np.asarray(hashed, dtype=np.uint64)[here])
-    found.id_rows.append(np.flatnonzero(here) + found.rows + 1)
-    found.values["case_id"] = found.values.get("case_id", 0) + int(here.sum())
+    found.named.append(here)
+    found.count("case_id", len(found.ids[-1]))
     return texts
 
 
 def _words(column: pa.Array, spec: Field, raw: str, found: _Found) -> dict[str, pa.Array]:
     """A category, flag or short text, with its codes where it is filtered by."""
+    if pa.types.is_boolean(column.type) and spec.kind == "flag":  # as it is kept
+        found.count(spec.name, len(column) - column.null_count)
+        return {spec.name: column}
     words, at, given = _encoded(column)
     known = found.words.setdefault(spec.name, {})
     for word in words:
@@ -332,13 +406,14 @@ def _words(column: pa.Array, spec: Field, raw: str, found: _Found) -> dict[str, 
     usable = [None if isinstance(v, FieldError) else v for v in values]
     if not len(words):
         words, usable, values = [""], [None], [None]
-    known_value = np.array([v is not None for v in usable])[at] & given
-    found.values[spec.name] = found.values.get(spec.name, 0) + int(known_value.sum())
+    if any(v is None for v in usable):
+        given = given & np.array([v is not None for v in usable])[at]
+    found.count(spec.name, int(given.sum()))
     if spec.kind == "flag":
-        taken = pa.array(np.array([v is True for v in usable])[at], mask=~known_value)
+        taken = pa.array(np.array([v is True for v in usable])[at], mask=~given)
     else:  # kept as the words and which of them, which is how Parquet writes them
         texts = pa.array(["" if v is None else str(v) for v in usable])
-        taken = pa.DictionaryArray.from_arrays(pa.array(at.astype(np.int32), mask=~known_value), texts)
+        taken = pa.DictionaryArray.from_arrays(pa.array(at, mask=~given), texts)
     result = {spec.name: taken}
     if spec.name in CATEGORIES:
         codes = found.codes.setdefault(spec.name, {v: i + 1 for i, v in enumerate(spec.values)})
@@ -347,10 +422,12 @@ def _words(column: pa.Array, spec: Field, raw: str, found: _Found) -> dict[str, 
                 codes.setdefault(str(value), len(codes) + 1)
         if len(codes) > MAX_CENTRES:
             raise StatisticsError(
-                f"more than {MAX_CENTRES:,} different values", where=raw, fix="Give the hospital, not the case, in this column."
+                f"more than {MAX_CENTRES:,} different values",
+                where=raw,
+                fix="Give the hospital, not the case, in this column.",
             )
-        of_word = np.array([0 if v is None else codes[str(v)] for v in usable], dtype=np.uint16)
-        result[f"_{spec.name}"] = pa.array(np.where(given, of_word[at], 0).astype(np.uint16))
+        of_word = np.array([0 if v is None else codes[str(v)] for v in usable], dtype=np.uint16)[at]
+        result[f"_{spec.name}"] = pa.array(of_word if given.all() else np.where(given, of_word, np.uint16(0)))
     return result
 
 
@@ -371,27 +448,24 @@ def _kind_of_fault(spec: Field) -> str:
     return "neither yes nor no" if spec.kind == "flag" else "not an allowed value"
 
 
-def _encoded(column: pa.Array) -> tuple[list[Any], IntArray, npt.NDArray[np.bool_]]:
+def _encoded(column: pa.Array) -> tuple[list[Any], npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """Different values, which of them each row holds (0 where none), and whether it holds any."""
     coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    given = ~np.asarray(pc.is_null(coded))
-    return coded.dictionary.to_pylist(), coded.indices.fill_null(0).to_numpy(zero_copy_only=False), given
+    at = coded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    return coded.dictionary.to_pylist(), at, _given(coded)
 
 
-def _number_codes(name: str, values: FloatArray, found: _Found) -> dict[str, pa.Array]:
+def _number_codes(name: str, numbers: pa.Array) -> dict[str, pa.Array]:
     """Steps of the capsule distance, bins of the probability, bands of age and size."""
-    known = values[~np.isnan(values)]
-    if len(known):
-        low, high = found.ranges.get(name, (np.inf, -np.inf))
-        found.ranges[name] = (min(low, float(known.min())), max(high, float(known.max())))
+    if name not in ("capsule_distance_mm", "probability", *RANGES.values()):
+        return {}
+    values = numbers.to_numpy(zero_copy_only=False)
     if name == "capsule_distance_mm":
         return {"_step": pa.array(distance_steps(values))}
     if name == "probability":
         return {"_bin": pa.array(np.where(np.isnan(values), 0, np.minimum(values * BINS, BINS - 1)).astype(np.uint8))}
-    for short_name, column in RANGES.items():
-        if name == column:
-            return {f"_{short_name}": pa.array(bands(values, STEPS[short_name]))}
-    return {}
+    short_name = next(s for s, column in RANGES.items() if column == name)
+    return {f"_{short_name}": pa.array(bands(values, STEPS[short_name]))}
 
 
 def distance_steps(distance: FloatArray) -> npt.NDArray[np.uint16]:
@@ -413,12 +487,13 @@ def bands(values: FloatArray, width: int) -> npt.NDArray[np.uint8]:
 
 def _places(done: Mapping[str, pa.Array], found: _Found, rows: int) -> npt.NDArray[np.uint8]:
     """Which of `PLACES` each case lies in; `NO_PLACE` where that is not known."""
-    place = np.full(rows, NO_PLACE, np.uint8)
-    if "_side" in done and "_third" in done:
-        side, third = (done[f"_{n}"].to_numpy() for n in ("side", "third"))
-        for i, (s, t) in enumerate(PLACES):
-            here = side == found.codes["side"][s]
-            place[here if s == "isthmus" else here & (third == found.codes["third"][t])] = i
+    if "_side" not in done or "_third" not in done:
+        return np.full(rows, NO_PLACE, np.uint8)
+    sides, thirds = found.codes["side"], found.codes["third"]
+    of = np.full((len(sides) + 1, len(thirds) + 1), NO_PLACE, np.uint8)
+    for i, (side, third) in enumerate(PLACES):
+        of[sides[side], slice(None) if side == "isthmus" else thirds[third]] = i
+    place: npt.NDArray[np.uint8] = of[done["_side"].to_numpy(), done["_third"].to_numpy()]
     return place
 
 
@@ -438,9 +513,10 @@ def _count(table: pa.Table, found: _Found) -> None:
 def _raise_faults(found: _Found, where: str) -> None:
     """Everything that is wrong in the table, as one error."""
     if found.ids:
-        ids, rows = np.concatenate(found.ids), np.concatenate(found.id_rows)
+        ids = np.concatenate(found.ids)
         ordered = np.sort(ids)
         if (ordered[1:] == ordered[:-1]).any():
+            rows = np.flatnonzero(np.concatenate(found.named)) + 1
             later = pd.Series(ids).duplicated().to_numpy()
             found.faults["case_id", "seen in an earlier row", "Keep one row a case."] = [rows[later]]
     if not found.faults:

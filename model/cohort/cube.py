@@ -15,7 +15,7 @@ import numpy.typing as npt
 from model.cohort.calibration import CalibrationBin
 from model.cohort.clean import BINS, STEPS_PER_MM
 from model.cohort.curves import RiskBin
-from model.cohort.discrimination import wilson
+from model.cohort.discrimination import Rate, wilson
 from model.cohort.position import PLACES, PositionRisk
 from model.cohort.scores import FloatArray, IntArray
 
@@ -63,7 +63,9 @@ class Aggregate:
         up_to : the first edge at or above this distance is the last, mm; all where None.
         """
         count = len(self.steps) - 1
-        bins = -(-count // width) if up_to is None else min(-(-count // width), -(-round(up_to * STEPS_PER_MM) // width))
+        bins = (
+            -(-count // width) if up_to is None else min(-(-count // width), -(-round(up_to * STEPS_PER_MM) // width))
+        )
         padded = np.zeros((-(-count // width) * width, 3))
         padded[:count] = self.steps[:-1]
         sums = padded.reshape(-1, width, 3).sum(1)[:bins]
@@ -72,6 +74,11 @@ class Aggregate:
             for k, (n, hits, p) in enumerate(sums)
             if n
         )
+
+    def near(self, distance: float) -> Rate:
+        """Observed risk below a capsule distance that is a multiple of 0.1 mm."""
+        n, hits, _ = self.steps[:-1][: round(distance * STEPS_PER_MM)].sum(0)
+        return wilson(int(hits), int(n))
 
     def distance_quantile(self, share: float) -> float:
         """Upper end of the step in which this share of the cases with a distance is reached, mm."""

@@ -46,6 +46,11 @@ class RiskCurve:
     positives: int
 
 
+def distance_grid(distance: FloatArray, points: int = 80) -> FloatArray:
+    """Where a smooth curve over a capsule distance is given: from the first to the last percentile of the cases, mm."""
+    return np.linspace(float(np.quantile(distance, 0.01)), float(np.quantile(distance, 0.99)), points)
+
+
 def risk_by_bins(
     x: FloatArray, label: IntArray, probability: FloatArray | None, edges: npt.ArrayLike
 ) -> tuple[RiskBin, ...]:
@@ -147,6 +152,11 @@ class Spline:
         return ["constant", name, *(f"{name} (bend {i + 1})" for i in range(len(self.knots) - 2))]
 
 
+def knot_count(cases: int) -> int:
+    """Knots of a curve of so many cases."""
+    return int(np.clip(round(1.2 * cases**0.25), 4, 12))
+
+
 def fitted_spline(x: FloatArray, knots: int | None = None) -> Spline:
     """Knots at equally spaced quantiles of x.
 
@@ -158,12 +168,12 @@ def fitted_spline(x: FloatArray, knots: int | None = None) -> Spline:
     StatisticsError
         If x hardly varies.
     """
-    count = knots or int(np.clip(round(1.2 * len(x) ** 0.25), 4, 12))
+    count = knots or knot_count(len(x))
     outer = 0.05 if len(x) < _MANY else 0.02
     places = np.unique(np.quantile(x, np.linspace(outer, 1 - outer, count)))
     if len(places) < 3:
         raise StatisticsError("too few different values", where="risk curve", fix="Use the bins instead.")
-    triangle = np.linalg.qr(spline_basis(x, places), mode="r")
+    triangle = np.linalg.qr(spline_basis(np.asarray(x, float), places), mode="r")
     turn = np.linalg.inv(triangle) * np.sqrt(len(x))
     return Spline(places, turn * np.sign(np.diag(triangle)))
 
@@ -173,19 +183,16 @@ def spline_basis(x: FloatArray, knots: FloatArray) -> FloatArray:
     last, before = knots[-1], knots[-2]
     scale = (last - knots[0]) ** 2
 
-    def cube(v: FloatArray) -> FloatArray:
-        return np.maximum(v, 0) ** 3
+    def cube(knot: float) -> FloatArray:
+        v = np.maximum(x - knot, 0)
+        return v * v * v  # ten times as fast as a power
 
-    terms = [
-        (
-            cube(x - k)
-            - cube(x - before) * (last - k) / (last - before)
-            + cube(x - last) * (before - k) / (last - before)
-        )
-        / scale
-        for k in knots[:-2]
-    ]
-    return np.stack([np.ones_like(x), x, *terms], 1)
+    at_before, at_last = cube(before), cube(last)
+    basis = np.empty((len(knots), len(x))).T  # each column in one piece
+    basis[:, 0], basis[:, 1] = 1, x
+    for i, k in enumerate(knots[:-2], start=2):
+        basis[:, i] = (cube(k) - at_before * ((last - k) / (last - before)) + at_last * ((before - k) / (last - before))) / scale
+    return basis
 
 
 def level_distance(curve: RiskCurve, level: float) -> LevelDistance:

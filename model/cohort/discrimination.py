@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from model.cohort.scores import FloatArray, IntArray, ScoredCases
 from model.errors import StatisticsError
+
+STAGE_COLUMNS = ("stage_1", "stage_2", "stage_3")
 
 Z = float(stats.norm.ppf(0.975))
 """Half the width of a 95 % normal interval, in standard errors."""
@@ -231,6 +234,19 @@ def _ratio(hits: int, n: int, others: int, m: int) -> Estimate:
     value = (hits / n) / (others / m)
     spread = float(np.exp(Z * np.sqrt(1 / hits - 1 / n + 1 / others - 1 / m)))
     return Estimate(value, value / spread, value * spread)
+
+
+def staged_cases(frame: pd.DataFrame) -> tuple[FloatArray, IntArray]:
+    """Probabilities (n, 3) and true stages (n,) of the cases with LLNM that have both.
+
+    Parameters
+    ----------
+    frame : columns llnm (0/1), stage ("1" to "3", or numbers) and `STAGE_COLUMNS`.
+    """
+    known = frame[frame["stage"].notna() & frame[list(STAGE_COLUMNS)].notna().all(axis=1) & (frame["llnm"] == 1)]
+    predicted: FloatArray = known[list(STAGE_COLUMNS)].to_numpy(float)
+    stage: IntArray = known["stage"].to_numpy().astype(np.int64)
+    return predicted, stage
 
 
 def confusion(probabilities: FloatArray, stage: IntArray) -> IntArray:

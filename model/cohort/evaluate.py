@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from model.cohort.bootstrap import brier_of, calibration_error_of, cells, interval
 from model.cohort.calibration import brier, expected_calibration_error
-from model.cohort.discrimination import Estimate, Rate, auroc, operating_point
+from model.cohort.discrimination import (
+    STAGE_COLUMNS,
+    Estimate,
+    Rate,
+    auroc,
+    operating_point,
+    stage_auroc,
+    staged_cases,
+)
 from model.cohort.scores import ScoredCases
+from model.errors import StatisticsError
 
 PUBLISHED_EXTERNAL = {"auroc": 0.944, "accuracy": 0.847, "sensitivity": 0.768, "specificity": 0.947, "stage_auroc": 0.971,
                       "nodule_miou": 0.841, "gland_miou": 0.818}  # fmt: skip
@@ -84,6 +94,58 @@ def evaluate(scores: ScoredCases, *, seed: int = 0, rounds: int = 1000) -> Evalu
         ece=interval(made, calibration_error_of, expected_calibration_error(p, y), drawn),
         brier=interval(made, brier_of, brier(p, y), drawn),
     )
+
+
+def evaluate_table(frame: pd.DataFrame, *, seed: int = 0, rounds: int = 1000) -> Evaluation:
+    """All figures that the columns of a table allow.
+
+    Parameters
+    ----------
+    frame : a probability and a label, and any of stage with `STAGE_COLUMNS`, nodule_iou and gland_iou (mean overlap of a
+        case's masks, 0…1).
+    seed, rounds : of the bootstrap.
+
+    Raises
+    ------
+    StatisticsError
+        If probability or label are absent or at fault, or a column that would be used is; rows are named.
+    """
+    scores = ScoredCases.from_frame(frame)
+    extra: dict[str, Any] = {}
+    if {"stage", *STAGE_COLUMNS} <= set(frame):
+        predicted, stage = staged_cases(_stages(frame).assign(llnm=scores.label))
+        if len(np.unique(stage)) == len(STAGE_COLUMNS):
+            extra["stage_auroc"] = stage_auroc(predicted, stage)
+    for target in ("nodule", "gland"):
+        if f"{target}_iou" in frame:
+            overlap = _shares(frame[f"{target}_iou"])
+            if overlap.notna().any():
+                extra[f"{target}_miou"] = float(overlap.mean())
+    return replace(evaluate(scores, seed=seed, rounds=rounds), **extra)
+
+
+def _stages(frame: pd.DataFrame) -> pd.DataFrame:
+    """Stages as 1, 2, 3 or missing, and their probabilities; raises `StatisticsError` naming rows."""
+    stage = pd.to_numeric(frame["stage"], errors="coerce")
+    bad = np.flatnonzero(frame["stage"].notna() & ~stage.isin([1, 2, 3])) + 1
+    if len(bad):
+        raise StatisticsError(
+            f"neither 1, 2 nor 3 in {len(bad):,} rows ({', '.join(map(str, bad[:10]))})", where="stage",
+            fix="Mend them, or leave them empty.",
+        )  # fmt: skip
+    return pd.DataFrame({"stage": stage} | {name: _shares(frame[name]) for name in STAGE_COLUMNS})
+
+
+def _shares(column: pd.Series) -> pd.Series:
+    """Numbers from 0 to 1, missing where there is none; raises `StatisticsError` naming rows."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = np.flatnonzero(column.notna() & ~numbers.between(0, 1)) + 1
+    if len(bad):
+        raise StatisticsError(
+            f"not a number from 0 to 1 in {len(bad):,} rows ({', '.join(map(str, bad[:10]))})", where=str(column.name),
+            fix="Mend them, or leave them empty.",
+        )  # fmt: skip
+    return numbers
 
 
 def format_table(evaluation: Evaluation) -> str:

@@ -87,8 +87,7 @@ def fit_logistic(
         )
     covariance = (directions / curvature) @ directions.T
     if robust:
-        residual = w * (outcome - expit(x @ beta + off))
-        covariance = covariance @ ((x * (residual**2 / w)[:, None]).T @ x) @ covariance
+        covariance = covariance @ _spread(x, outcome, off, w, beta) @ covariance
     return LogisticFit(beta / scale, covariance / np.outer(scale, scale))
 
 
@@ -109,6 +108,16 @@ def _newton(x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, bet
         if length < 1e-5 or np.abs(beta).max() > 2 * _FAR:
             break
     return beta, information
+
+
+def _spread(x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, beta: FloatArray) -> FloatArray:
+    """Sum of the outer products of every case's score: the middle of the sandwich."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for k in range(0, len(x), _BLOCK):
+        part, weight = x[k : k + _BLOCK], w[k : k + _BLOCK]
+        residual = y[k : k + _BLOCK] - expit(part @ beta + offset[k : k + _BLOCK])
+        total += (part * (weight * residual**2)[:, None]).T @ part
+    return total
 
 
 def _refuse_collinear(gram: FloatArray, names: Sequence[str]) -> None:

@@ -213,12 +213,22 @@ def _together(
     outcome = y[complete]
     if not 0 < outcome.sum() < len(outcome):
         return None, {}, {}, f"too few (n = {len(outcome):,} with every variable; both outcomes are needed)"
-    x = np.concatenate([np.ones((len(outcome), 1)), *(c.design(complete) for c in columns.values())], 1)
     terms = [(v, text) for v, c in columns.items() for text in c.contrasts]
-    varies = np.flatnonzero(np.ptp(x[:, 1:], axis=0) > 0)
+    x = np.ones((len(outcome), 1 + len(terms)))
+    at, differs = 1, list[bool]()
+    for c in columns.values():
+        part = c.design(complete)
+        x[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
+        if c.number is not None:
+            differs += [bool(np.ptp(part) > 0)] * part.shape[1]
+        else:  # 0 and 1
+            differs += [0 < hits < len(part) for hits in np.ones(len(part)) @ part]
+    varies = np.flatnonzero(differs)
     if not len(varies):
         return None, {}, {}, "no variable differs among the cases that have all"
-    x, kept = x[:, [0, *(varies + 1)]], [terms[i] for i in varies]
+    kept = [terms[i] for i in varies]
+    x = x if len(kept) == len(terms) else x[:, [0, *(varies + 1)]]
     try:
         fit = fit_logistic(x, outcome, names=("constant", *(f"{v}: {text}" for v, text in kept)))
     except StatisticsError as error:
@@ -228,7 +238,9 @@ def _together(
 
 def _vif(x: FloatArray, owners: Sequence[str]) -> dict[str, float]:
     """Generalised variance inflation by determinants of the correlation matrix (Fox and Monette 1992)."""
-    correlation = np.atleast_2d(np.corrcoef(x, rowvar=False))
+    mean = x.mean(0)
+    spread = x.T @ x / len(x) - np.outer(mean, mean)  # as good as numpy's corrcoef here, without its copies
+    correlation = spread / np.sqrt(np.outer(np.diag(spread), np.diag(spread)))
     whole = np.linalg.det(correlation)
     result = {}
     for name in dict.fromkeys(owners):
@@ -247,10 +259,16 @@ def _columns(values: pd.Series, name: str, units: Mapping[str, float]) -> _Varia
         differs = known.any() and np.ptp(number[known]) > 0
         return _Variable((f"per {step:g} {unit}".rstrip(),) if differs else (), known, number=number)
     flag = field is not None and field.kind == "flag"
-    codes, found = pd.factorize(values, sort=False)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes, found = values.cat.codes.to_numpy(), list(values.cat.categories)
+    else:
+        codes, uniques = pd.factorize(values, sort=False)
+        found = list(uniques)
     present = [("yes" if level else "no") if flag else str(level) for level in found]
     order = ("no", "yes") if flag else field.values if field is not None else ()
-    levels = [v for v in order if v in present] or sorted(present)
+    used = np.bincount(codes[codes >= 0], minlength=len(present)) > 0
+    there = {v for v, held in zip(present, used, strict=True) if held}
+    levels = [v for v in order if v in there] or sorted(there)
     position = np.array([levels.index(v) if v in levels else -1 for v in present] or [-1])
     level = np.where(codes >= 0, position[codes], -1)
     return _Variable(tuple(f"{text} against {levels[0]}" for text in levels[1:]), level >= 0, level=level)

@@ -86,7 +86,11 @@ def read_table(path: Path | str) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         # "none" is a value of calcification, so only empty cells are missing.
-        return pd.read_csv(path, sep=None, engine="python", keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as lines:
+            first = lines.readline()
+        return pd.read_csv(
+            path, sep=max(",;\t", key=first.count), keep_default_na=False, na_values=[""], encoding="utf-8-sig", low_memory=False
+        )  # fmt: skip
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise StatisticsError(

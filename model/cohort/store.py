@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,24 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.cohort.clean import BINS, NO_STEP, RowsError, bands, clean
+from model.cohort.clean import BINS, KNOWN, NO_STEP, RowsError, bands, clean
 from model.cohort.cube import AXES, Aggregate, Cube, aggregate, widths
 from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError
 
-FORMAT = 3
+FORMAT = 4
 MAX_CELLS = 8_000_000
 """Numbers in a cube, at most (64 MB); a finer one is not kept, and the rows are counted."""
-KEPT_CUBES = 16
+KEPT_CUBES = 64
+WITH_RANGES = (
+    ("centre", "sex", "tirads", "age"), ("centre", "sex", "tirads", "size"), ("sex", "histology", "side", "third", "age"),
+    ("sex", "histology", "side", "third", "size"), ("sex", "age", "size"),
+)  # fmt: skip
+"""What people filter by together with a range: all at once would be too many combinations to keep."""
 THREADS = 2
 
 Where = tuple[str, list[object]]
@@ -161,10 +168,26 @@ class CohortStore:
 
     def prepare(self) -> None:
         """Build the cube of all categories, so that filters by any of them are quick from the first on."""
-        self._cube(tuple(n for n in CATEGORIES if n in self.options))
+        self._cube(self._there(CATEGORIES))
+
+    def prepare_ranges(self) -> None:
+        """Build cubes of ages and sizes beside categories, and of every field and two: some seconds for ten million rows, so not before a page opens."""
+        for fields in WITH_RANGES:
+            if any(RANGES.get(n) in self.ranges for n in fields):
+                self._cube(self._there(fields))
+        for count in (1, 2):  # what is filtered by first; from the cubes that are there
+            for fields in combinations(self._there((*CATEGORIES, *RANGES)), count):
+                self._cube(fields)
+
+    def _there(self, fields: Sequence[str]) -> tuple[str, ...]:
+        """Those of some fields that the table has."""
+        return tuple(n for n in fields if n in self.options or RANGES.get(n) in self.ranges)
 
     def rows(self, filters: Filters = Filters(), columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The cases that pass, in the table's order: only the columns asked for, `llnm` as 0 or 1.
+        """The cases that pass, in the table's order: only the columns asked for.
+
+        `llnm` is 0 or 1; words are categories in the schema's order (other words in that of the alphabet), without those
+        that no case has.
 
         Raises
         ------
@@ -177,10 +200,36 @@ class CohortStore:
                 raise StatisticsError(
                     "no such column", where=name[:80], fix=f"The table has {', '.join(self.columns)}."
                 )
-        chosen = ", ".join("llnm::BIGINT AS llnm" if n == "llnm" else _quoted(n) for n in wanted)
+        words = [n for n in wanted if n in KNOWN and n != "case_id" and KNOWN[n].kind in ("category", "text")]
+        table = pq.read_table(self.file, columns=list(wanted), read_dictionary=words)
+        usable = self.usable(filters)
+        if usable != Filters():
+            where, values = self._where(usable)
+            passes = self._asked(f"FROM read_parquet(?) SELECT {where} AS passes", values).fetchnumpy()["passes"]
+            table = table.filter(pa.array(np.ma.filled(passes, fill_value=False)))
+        frame: pd.DataFrame = table.to_pandas()
+        for name in words:
+            frame[name] = _in_order(frame[name], name)
+        return frame.assign(llnm=frame["llnm"].astype(np.int64)) if "llnm" in frame else frame
+
+    def among(self, ids: Sequence[str], filters: Filters = Filters()) -> list[str]:
+        """Which of some case names pass the filters, in the order given; none where the table has no names."""
+        if "case_id" not in self.columns:
+            return []
         where, values = self._where(self.usable(filters))
-        query = f"SELECT {chosen} FROM read_parquet(?) WHERE {where}"
-        frame: pd.DataFrame = self._duck.cursor().sql(query, params=[str(self.file), *values]).to_arrow_table().to_pandas()
+        found = self._asked(
+            f"SELECT case_id FROM read_parquet(?) WHERE {where} AND case_id IN (SELECT unnest(?::VARCHAR[]))",
+            [*values, list(ids)],
+        ).fetchall()
+        there = {row[0] for row in found}
+        return [name for name in ids if name in there]
+
+    def case(self, name: str) -> pd.DataFrame:
+        """The row of one case with all its columns; empty where there is none, or the table has no names."""
+        if "case_id" not in self.columns:
+            return pd.DataFrame()
+        columns = ", ".join(f'"{n}"' for n in self.columns)
+        frame: pd.DataFrame = self._asked(f"SELECT {columns} FROM read_parquet(?) WHERE case_id = ?", [name]).df()
         return frame
 
     def sample(self, filters: Filters = Filters(), count: int = 2000) -> pd.DataFrame:
@@ -217,9 +266,9 @@ class CohortStore:
         with self._lock:
             self._cubes[fields] = cube
             while len(self._cubes) > KEPT_CUBES:
-                # The one with most fields serves the others: it stays.
-                widest = max(self._cubes, key=len)
-                del self._cubes[next(n for n in self._cubes if n not in (widest, fields))]
+                # Those made beforehand serve the others: they stay.
+                stay = {fields, *map(self._there, (CATEGORIES, *WITH_RANGES))}
+                del self._cubes[next(n for n in self._cubes if n not in stay)]
         return cube
 
     def _built(self, fields: tuple[str, ...]) -> Cube | None:
@@ -235,7 +284,11 @@ class CohortStore:
         sums = np.zeros((len(combinations), sum(widths(self._steps))))
         for axis, found in zip(AXES, parts, strict=True):
             self._fill(sums, axis, found, np.searchsorted(combinations, found["key"]))
-        codes = np.stack(np.unravel_index(combinations.astype(np.int64), sizes), 1) if fields else np.zeros((1, 0), np.int64)
+        codes = (
+            np.stack(np.unravel_index(combinations.astype(np.int64), sizes), 1)
+            if fields
+            else np.zeros((1, 0), np.int64)
+        )
         return Cube(fields, codes, sums, self._steps)
 
     def _sums(self, axis: str, key: str, where: str, values: list[object]) -> dict[str, npt.NDArray[Any]]:
@@ -248,7 +301,9 @@ class CohortStore:
         ).fetchnumpy()
         return {name: np.asarray(values) for name, values in found.items()}
 
-    def _fill(self, sums: FloatArray, axis: str, found: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> None:
+    def _fill(
+        self, sums: FloatArray, axis: str, found: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]
+    ) -> None:
         """Put the sums of one axis in their columns."""
         begin = sum(widths(self._steps)[: AXES.index(axis)])
         at = np.asarray(found["at"], np.int64)
@@ -301,6 +356,9 @@ class CohortStore:
         return answer
 
 
-def _quoted(name: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
+def _in_order(values: pd.Series, name: str) -> pd.Series:
+    """Categories that are there, in the schema's order or by name."""
+    held = values.cat.remove_unused_categories()
+    there = list(held.cat.categories)
+    known = [v for v in KNOWN[name].values if v in there]
+    return held.cat.reorder_categories(known if len(known) == len(there) else sorted(there))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from model.cohort.adjusted import Missing, Numbers, adjusted_curve
 from model.cohort.calibration import calibration_in_the_large
+from model.cohort.curves import RiskCurve, risk_curve
 from model.cohort.discrimination import Estimate, Z, auroc, delong, newcombe, operating_point
 from model.cohort.scores import ScoredCases
 from model.errors import StatisticsError
@@ -76,6 +79,48 @@ class Gap:
     calibration: Estimate | None
 
 
+@dataclass(frozen=True)
+class GroupCurves:
+    """Risk curves by group; groups without one as text with their size, and cases of unknown group."""
+
+    curves: Mapping[str, RiskCurve]
+    few: tuple[str, ...]
+    unknown: int
+
+
+def curves_by_group(
+    frame: pd.DataFrame, groups: pd.Series, grid: npt.ArrayLike, *, adjust: Sequence[str] = (), numbers: Numbers = "linear",
+    missing: Missing = "complete", most: int = 7,
+) -> GroupCurves:  # fmt: skip
+    """Risk over the capsule distance in each group, adjusted within the group where covariates are given.
+
+    Parameters
+    ----------
+    frame : capsule_distance_mm (known), llnm (0/1) and the covariates.
+    groups : from `division`.
+    grid : distances, mm.
+    adjust, numbers, missing : as for `model.cohort.adjusted.adjusted_curve`.
+    most : the largest groups get a curve, at most so many.
+    """
+    found: dict[str, RiskCurve] = {}
+    few = []
+    for name in groups.value_counts().index:
+        part = frame[(groups == name).to_numpy()]
+        try:
+            if len(found) == most:
+                raise StatisticsError("too many groups", where="curves by group", fix="Look at the larger ones.")
+            x = part["capsule_distance_mm"].to_numpy(float)
+            found[str(name)] = (
+                adjusted_curve(part, "capsule_distance_mm", "llnm", adjust, grid, numbers=numbers, missing=missing).curve
+                if adjust else risk_curve(x, part["llnm"].to_numpy(), grid)
+            )  # fmt: skip
+        except StatisticsError:
+            if len(part):
+                few.append(f"{name} (n = {len(part):,})")
+    order = [str(c) for c in groups.cat.categories if str(c) in found]
+    return GroupCurves({name: found[name] for name in order}, tuple(few), int(groups.isna().sum()))
+
+
 def division(frame: pd.DataFrame, name: str) -> pd.Series | None:
     """The group of each case (missing where unknown), in the order of the bands; None where the column is not there."""
     column, cuts, unit = BANDS.get(name, (name, (), ""))
@@ -120,7 +165,11 @@ def heterogeneity(groups: tuple[Subgroup, ...]) -> Heterogeneity:
     mean, half = float(np.average(centre, weights=weight)), Z / float(np.sqrt(weight.sum()))
     low, value, high = (float(1 / (1 + np.exp(-x))) for x in (mean - half, mean, mean + half))
     return Heterogeneity(
-        Estimate(value, low, high), q, degrees, float(stats.chi2.sf(q, degrees)), max(0.0, 1 - degrees / q) if q else 0.0
+        Estimate(value, low, high),
+        q,
+        degrees,
+        float(stats.chi2.sf(q, degrees)),
+        max(0.0, 1 - degrees / q) if q else 0.0,
     )
 
 

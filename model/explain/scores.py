@@ -59,6 +59,7 @@ class FeatureScores:
     branch_scores : knowing all groups of that branch and nothing else; None where the case has none of them.
     base : knowing nothing.
     probability : knowing all: the prediction.
+    endpoint : short name of what is predicted.
     """
 
     groups: tuple[Group, ...]
@@ -67,6 +68,7 @@ class FeatureScores:
     branch_scores: tuple[float | None, ...]
     base: float
     probability: float
+    endpoint: str = "LLNM"
 
     def of(self, name: str) -> float | None:
         """Score of a group by its name."""
@@ -93,4 +95,5 @@ def feature_scores(predictor: Predictor, measured: MeasuredCase) -> FeatureScore
         branch_scores=tuple(shown[len(groups) :]),
         base=found[-2],
         probability=found[-1],
+        endpoint=predictor.schema.endpoint.short,
     )

@@ -72,6 +72,7 @@ class ShapleyResult:
     start : name of the place that the contributions start from.
     model_rows : cases that the network was run on.
     residual : logit − base_logit − Σ values.
+    endpoint : short name of what is predicted.
     """
 
     groups: tuple[Group, ...]
@@ -86,6 +87,7 @@ class ShapleyResult:
     start: str
     model_rows: int
     residual: float
+    endpoint: str = "LLNM"
 
     def to_shap(self, *, probability: bool = False) -> shap.Explanation:
         """As `shap.Explanation`, in logits or in probability, so that shap's own plots work."""
@@ -200,6 +202,7 @@ def group_shapley(
         start="Knowing nothing" if background is None else "Background, mean",
         model_rows=len(rest) * (len(masks) + 2 * reduced),
         residual=float(ends[1] - ends[0] - values.sum()),
+        endpoint=predictor.schema.endpoint.short,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from model.encode import MeasuredCase
 from model.predict import Predictor
@@ -28,9 +29,17 @@ class Difference:
 
 
 def embeddings(predictor: Predictor, cases: Sequence[MeasuredCase]) -> FloatArray:
-    """(n, W): each case as the model's heads read it."""
+    """(n, W): each case as the model's heads read it; of a wide network (n, fields), what each field adds to the logit.
+
+    A wide network's cases are few, and may have taught its tokens nothing.
+    """
     if not cases:
         return np.zeros((0, predictor.net.config.width), np.float32)
+    if predictor.net.config.wide:
+        with torch.inference_mode():
+            tokens = predictor.net.embed(predictor.encode(cases)).clinical
+        count = len(predictor.net.config.fields)
+        return np.asarray(tokens[:, -count:, -1].float().cpu().numpy(), dtype=np.float32)
     output = predictor.run(predictor.encode(cases))
     return np.asarray(output.embedding.float().cpu().numpy(), dtype=np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from model.encode import MeasuredCase
 from model.explain.shapley import ShapleyResult
 from model.predict import Prediction
-from model.schema import DEFAULT, Field, Group, Schema, Value
+from model.schema import DEFAULT, Field, Group, Schema, Value, in_sentence
 
 REASONS = 3
 """Reasons told on each side, at most."""
@@ -49,7 +49,7 @@ def _reason(shapley: ShapleyResult, g: int, measured: MeasuredCase, schema: Sche
     group = shapley.groups[g]
     values = _values(group, measured, schema)
     inside = f"{values}; " if values else ""
-    return f"{_in_sentence(group.label)} ({inside}{float(shapley.values[g]):+.1f} logit)"
+    return f"{in_sentence(group.label)} ({inside}{float(shapley.values[g]):+.1f} logit)"
 
 
 def _values(group: Group, measured: MeasuredCase, schema: Schema) -> str:
@@ -63,19 +63,14 @@ def _values(group: Group, measured: MeasuredCase, schema: Schema) -> str:
 def _value(field: Field, value: Value) -> str:
     name = field.name
     if isinstance(value, bool):
-        return f"{_in_sentence(field.label)}: {'yes' if value else 'no'}"
+        return f"{in_sentence(field.label)}: {'yes' if value else 'no'}"
     if isinstance(value, float | int):
         if name == "capsule_distance_fraction":
             return f"{100 * value:.0f} % of gland depth"
         digits = 2 if not field.unit else 0 if field.unit == "years" else 1
         number = f"{value:.{digits}f} {field.unit}".rstrip()
-        return f"{_in_sentence(field.label)} {number}" if name in ("height_mm", "width_mm", "echo_difference") else number
+        return f"{in_sentence(field.label)} {number}" if name in ("height_mm", "width_mm", "echo_difference") else number
     return str(value)
-
-
-def _in_sentence(label: str) -> str:
-    """A label within a sentence: small first letter, unless it is an abbreviation."""
-    return label if label[:2].isupper() else label[0].lower() + label[1:]
 
 
 def _missing(measured: MeasuredCase, schema: Schema) -> str:
@@ -86,4 +81,4 @@ def _missing(measured: MeasuredCase, schema: Schema) -> str:
         absent.insert(0, "report")
     if not absent:
         return "Nothing that the model reads is missing."
-    return f"Not told to the model: {', '.join(_in_sentence(n) for n in absent)}."
+    return f"Not told to the model: {', '.join(in_sentence(n) for n in absent)}."

@@ -19,6 +19,8 @@ _FEATURES: tuple[tuple[str, str, tuple[Value, ...]], ...] = (
     ("calcification", "microcalcification", ("micro",)),
     ("taller_than_wide", "taller than wide", (True,)),
 )
+FINDINGS: tuple[str, ...] = tuple(name for name, _, _ in _FEATURES)
+"""Fields that are counted."""
 _CATEGORY = ("3", "4A", "4B", "4C", "4C", "5")
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from pathlib import Path
+
+from model.errors import StorageError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def atomic_write_bytes(path: Path | str, data: bytes) -> None:
@@ -12,16 +17,30 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
 
     The folder is made where it is missing. The data go to a hidden `.partial` file beside `path`, which then takes its
     place; on any failure the partial file is removed and `path` is as it was.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full or may not be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if error.errno in _NO_ROOM:
+            fix = "Free some space and give the same command again."
+            raise StorageError("the disk is full", where=str(path.parent), fix=fix) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            fix = "Name a folder that you may write to."
+            raise StorageError(f"cannot be written ({error.strerror})", where=str(path.parent), fix=fix) from error
+        raise
     except BaseException:  # an interrupt, too, must leave no litter
         partial.unlink(missing_ok=True)
         raise

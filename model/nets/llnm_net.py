@@ -196,6 +196,7 @@ class LlnmNet(nn.Module):
         self.number_field = _learned(len(self.numeric_columns), width)
         self.number_missing = _learned(len(self.numeric_columns), width)
         sizes = [1 + len(category_values(schema.categories[i])) for i in self.category_columns]
+        self.category_sizes = sizes
         self.category_rows = nn.Embedding(max(sum(sizes), 1), width)
         self.category_offset: Tensor
         self.register_buffer(

@@ -70,6 +70,12 @@ class ReportTokenizer:
         """Number of tokens, padding and unknown included: `NetConfig.vocab_size` of a network that reads them."""
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word piece in the order of its number."""
+        numbers = self._tokenizer.get_vocab()
+        return tuple(sorted(numbers, key=lambda piece: numbers[piece]))
+
     @classmethod
     def train(cls, reports: Iterable[str], vocab_size: int = 1000, max_tokens: int = 64) -> ReportTokenizer:
         """Learn the vocabulary of some reports; the same reports give the same one.

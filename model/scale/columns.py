@@ -44,7 +44,7 @@ def scored_schema(schema: Schema, groups: Sequence[Group] = ()) -> pa.Schema:
             *identity,
             *fields,
             *((name, pa.float64()) for name in scores),
-            *((f.name, _KINDS[f.kind]) for f in schema.labels),
+            *_labels(schema),
             *((name, pa.float64()) for name in (*measured, *attributed)),
         ]
     )
@@ -53,3 +53,10 @@ def scored_schema(schema: Schema, groups: Sequence[Group] = ()) -> pa.Schema:
 def scored_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows of `model.evaluate.scored_row`, with their Shapley values, as a table of `scored_schema`."""
     return pa.table({f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema}, schema)
+
+
+def _labels(schema: Schema) -> list[tuple[str, pa.DataType]]:
+    """As `model.evaluate.scored_row` tells what surgery showed."""
+    if schema.has_stages:
+        return [(f.name, _KINDS[f.kind]) for f in schema.labels]
+    return [(schema.endpoint.name, pa.bool_()), ("outcome", pa.bool_())]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -56,17 +55,6 @@ class Dataset:
         """Network inputs of some cases, maps as floats in 0…1."""
         picked = self.inputs.rows(index)
         return replace(picked, maps=picked.maps.float() / 255)
-
-
-def split_cases(
-    cohort: Cohort, *, seed: int, validation_share: float = 0.2
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row numbers for training and validation, at random by case (published: 80/20)."""
-    order = np.random.default_rng([seed, 80]).permutation(len(cohort.table))
-    cut = round(len(order) * validation_share)
-    if cut == 0 or cut == len(order):
-        raise CaseError(f"{len(order)} cases", where=str(cohort.root), fix="Training needs at least 10 cases.")
-    return np.sort(order[cut:]), np.sort(order[:cut])
 
 
 def build_dataset(

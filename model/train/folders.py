@@ -12,6 +12,12 @@ SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints" / "llnm-compact
 MORE = "LLNM_CHECKPOINTS"
 """Environment variable that names a folder of further checkpoints; `llnm serve --checkpoints` sets it."""
 
+MAIN, CASES = "LLNM_CHECKPOINT", "LLNM_CASES"
+"""Environment variables that name the checkpoint of the pages and the cohort whose cases they show; `llnm serve` sets them."""
+
+HISTORY = "history.json"
+"""File of a training's work folder that its curves are read from while it runs."""
+
 
 def checkpoint_folders(*roots: Path) -> dict[str, Path]:
     """Folders with a card, whole or not, by name (by path where two share a name), in the order of the roots.
@@ -37,3 +43,8 @@ def checkpoint_folders(*roots: Path) -> dict[str, Path]:
             if folder not in found.values():
                 found[str(folder) if folder.name in found else folder.name] = folder
     return found
+
+
+def unfinished_runs(root: Path) -> dict[str, Path]:
+    """Folders of trainings that are running or were interrupted, by name: those with `work/run.json` under a folder."""
+    return {file.parent.parent.name: file.parent for file in sorted(root.glob("*/work/run.json"))}

@@ -1,8 +1,9 @@
-"""From a cohort folder to a checkpoint: `train`. Seeded, resumable after any interruption, CPU or CUDA.
+"""From a cohort to a checkpoint: `train`. Seeded, resumable after any interruption, CPU or CUDA, one process or many.
 
-Order: segmentation network → pictures measured once → tokenizer → LLNM-Net with early stopping on the validation
-AUROC → temperature on the validation cases → what tells other cases from these → checkpoint with its card. Each stage
-leaves its result in `OUT/work`, so the same call goes on where it stopped; state is kept in safetensors.
+Order: checks → segmentation network → pictures measured once → tokenizer → LLNM-Net with early stopping on the validation
+AUROC, or cross-fitted (`Settings.folds`) → calibration on cases that did not train → what tells other cases from these →
+checkpoint with its card. Each stage leaves its result in `OUT/work`, so the same call goes on where it stopped; state is
+kept in safetensors. What a cohort lacks is left out: a table alone trains no segmentation network and no tokenizer.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import math
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,228 +22,353 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
-from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from torch.nn import functional as F
 
 from model.errors import CaseError
 from model.ingest.cases import Cohort, read_cohort
 from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.ingest.parts import TARGETS
+from model.ingest.table import IMAGE_COLUMNS, mask_column
 from model.nets.config import NetConfig, compact_config
-from model.nets.llnm_net import LlnmNet, NetworkInputs, NetworkOutput
+from model.nets.llnm_net import LlnmNet, NetworkInputs
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
 from model.predict import Predictor
+from model.schema import VIEWS, Schema
+from model.train.calibrate import beyond_chance, fit_shift, fit_temperature, shift_logit
 from model.train.checkpoint import Checkpoint, load_checkpoint, plain_tensors, save_checkpoint
-from model.train.data import Dataset, augment, build_dataset, dataset_logits, split_cases
-from model.train.reference import described, reference_of
+from model.train.checks import refuse_leaks
+from model.train.data import Dataset, build_dataset, dataset_logits
+from model.train.fit import History, Log, Step, Task, fit
+from model.train.folders import SHIPPED
+from model.train.reference import cross_fitted_reference, described, reference_of
+from model.train.runner import Runner
 from model.train.segmentation import BATCH, load_views, train_segmentation
-from model.train.settings import Settings
-
-STAGE_WEIGHT = 0.3
-"""Weight of the stage loss beside the LLNM loss."""
-
-TEMPERATURES = (0.05, 20.0)
-"""Least and greatest temperature; a network that needs more than that is not calibrated by any."""
-
-
-Log = Callable[[str], None]
-Step = Callable[[str, int, int], None]
-"""Progress: what is being done, steps done, steps in all."""
+from model.train.settings import SMALL_COHORT, Settings, for_small_cohort
+from model.train.split import IntArray, folds, outcomes, patients, split_cases, subset, without_centre
+from model.train.warm import warm_config, warm_start
+from model.train.wide import start_wide
 
 
 def train(
-    cohort_folder: Path | str,
+    cohort: Cohort | Path | str,
     out: Path | str,
     *,
-    settings: Settings = Settings(),
+    settings: Settings | None = None,
     config: NetConfig | None = None,
     external: Path | str | None = None,
+    leave_out: str | None = None,
+    warm: Path | str | None = None,
+    allow: Collection[str] = (),
     device: str | None = None,
+    devices: int = 1,
+    nodes: int = 1,
     name: str = "llnm-compact",
     log: Log = print,
     step: Step = lambda _what, _done, _total: None,
 ) -> Checkpoint:
-    """Train on a cohort folder and write a checkpoint to `out`.
+    """Train on a cohort and write a checkpoint to `out`.
 
     Parameters
     ----------
-    cohort_folder : with labels; with masks for the segmentation network.
+    cohort : a cohort, or its folder; with outcomes. Masks train the segmentation network; without any, or with `warm`,
+        another checkpoint's is used.
+    settings, config : None for those that suit the cohort (`settings_for`, `config_for`).
     external : cohort held out whole, evaluated at the end for the card.
+    leave_out : a centre that is held out likewise.
+    warm : checkpoint folder whose weights the network starts from, where they fit.
+    allow : fields that may predict the outcome all but perfectly.
     device : "cpu", "cuda" or None for CUDA when there is one.
+    devices, nodes : processes on each machine, and machines (`model.train.runner`).
 
     Raises
     ------
     CaseError
-        If the cohort cannot be trained on, or `out` holds another run.
+        If the cohort cannot be trained on, or `out` holds another run or a checkpoint.
     """
     begin = time.monotonic()
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     out, work = Path(out), Path(out) / "work"
-    cohort = read_cohort(cohort_folder)
-    config = config or compact_config()
-    _claim(work, {"cohort": _describe(cohort), "settings": asdict(settings), "network": config.to_dict()})
-    clock = _Clock(work / "seconds.json")
+    whole = cohort if isinstance(cohort, Cohort) else read_cohort(cohort)
+    held_out = None
+    if leave_out is not None:
+        whole, held_out = without_centre(whole, leave_out)
+    whole = subset(whole, (whole.table["split"].astype(object) != "test").to_numpy(bool))
+    source = None if warm is None else load_checkpoint(warm)
+    label = outcomes(whole)
+    settings = settings or settings_for(whole)
+    plan = _plan(whole, label, config, source, settings)
+    refuse_leaks(whole, label, plan.schema, allow)
+    runner = Runner(settings, device, devices=devices, nodes=nodes)
+    run = {"cohort": _describe(whole), "settings": asdict(settings), "network": plan.config.to_dict(), "warm": str(warm)}
+    if runner.first:
+        if (out / "card.json").exists():
+            raise CaseError("a checkpoint is there already", where=str(out), fix="Name another --out, or delete it.")
+        _claim(work, run)
+    runner.wait()
+    clock = _Clock(work / "seconds.json", writes=runner.first)
 
-    training_rows, validation_rows = split_cases(cohort, seed=settings.seed)
-    ids = cohort.table["case_id"].astype(str).to_numpy()
+    tokenizer = plan.tokenizer
+    config = plan.config
     with clock("segmentation"):
-        segmentation = _segmentation(cohort, ids[training_rows], work, settings, place, step)
-    tokenizer = ReportTokenizer.train(
-        [str(t) for t in cohort.table["report_text"].iloc[training_rows] if isinstance(t, str)],
-        vocab_size=settings.vocabulary,
-        max_tokens=config.text_tokens,
-    )
-    config = replace(config, vocab_size=tokenizer.vocab_size)
+        segmentation = _segmentation(whole, plan, source, work, settings, runner, log, step)
     with clock("measuring"):
-        dataset = _dataset(cohort, segmentation, tokenizer, config, work, place, step)
-    training = dataset.rows(torch.from_numpy(training_rows))
-    validation = dataset.rows(torch.from_numpy(validation_rows))
+        dataset = _dataset(whole, plan, segmentation, work, runner, step)
     with clock("network"):
-        net, history = _fit(training, validation, config, settings, place, work, log, step)
-
-    logits = dataset_logits(net, validation, place)
-    temperature = fit_temperature(logits, validation.outcome)
-    calibrated = (logits / temperature).numpy()
-    reference = reference_of(training, validation, cohort.schema)
+        start = _start(plan, source, log if runner.first else lambda _: None)
+        found = _network(dataset, plan, settings, runner, work, start, log, step)
+    if settings.balance:
+        by = fit_shift(found.logits, found.validation.outcome)
+        shift_logit(found.net, by)
+        found = replace(found, logits=found.logits + by)
+    temperature = fit_temperature(found.logits, found.validation.outcome, cautious=bool(plan.parts))
+    calibrated = (found.logits / temperature).numpy()
+    reference = (
+        cross_fitted_reference(dataset, plan.parts, plan.schema) if plan.parts
+        else reference_of(found.training, found.validation, plan.schema)
+    )  # fmt: skip
     checkpoint = Checkpoint(
-        net=net,
+        net=found.net,
         segmentation=segmentation,
         tokenizer=tokenizer,
         temperature=temperature,
         validation_logits=calibrated,
-        validation_labels=validation.outcome.numpy().astype(bool),
+        validation_labels=found.validation.outcome.numpy().astype(bool),
         reference=reference,
+        schema=plan.schema,
         card={
             "name": name,
-            "purpose": "Risk of lateral lymph node metastasis before thyroid surgery. Research and teaching only; "
+            "purpose": f"Risk of {plan.schema.endpoint.phrase} before thyroid surgery. Research and teaching only; "
             "not a medical device.",
-            "training_data": cohort.provenance,
-            "cohort": _describe(cohort),
-            "training_cases": len(training),
-            "validation_cases": len(validation),
+            "training_data": whole.provenance,
+            "cohort": run["cohort"],
+            "training_cases": len(found.training),
+            "validation_cases": len(found.validation),
+            "validation_by": f"cross-fitting over {len(plan.parts)} parts" if plan.parts else "cases held back",
+            "left_out": leave_out,
+            "allowed": sorted(allow),
+            "warm_start": None if source is None else source.identity,
             "settings": asdict(settings),
             "commit": _commit(),
             "torch": torch.__version__,
-            "device": str(place),
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "history": history,
-            "validation": {"auroc": float(roc_auc_score(validation.outcome.numpy(), calibrated))},
-            "reference": described(reference, training, validation),
-            "limits": [
-                "Trained on synthetic cases only: figures say nothing about patients."
-                if cohort.provenance == "synthetic"
-                else "Valid at best for patients like those of the training cohort.",
-                "Expects two B-mode views without measuring lines, one nodule a picture.",
-                "Reads English reports only.",
-            ],
+            "device": str(runner.device),
+            "processes": runner.world,
+            "parameters": sum(p.numel() for p in found.net.parameters()),
+            "history": found.history,
+            "validation": {"auroc": float(roc_auc_score(found.validation.outcome.numpy(), calibrated))},
+            "reference": described(reference, found.training, found.validation),
+            "limits": _limits(whole, plan.schema),
             "training_seconds": clock.seconds(),
         },
     )
-    save_checkpoint(checkpoint, out)
-    if external is not None:
-        from model.evaluate import evaluate_cohort
+    if runner.first:
+        save_checkpoint(checkpoint, out)
+        judged = [read_cohort(external)] if external is not None else [held_out] if held_out is not None else []
+        for other in judged:
+            from model.evaluate import evaluate_cohort
 
-        held_out = evaluate_cohort(
-            Predictor(load_checkpoint(out), device),
-            read_cohort(external),
-            progress=lambda n, of: step("evaluate", n, of),
-        )
-        card = {**checkpoint.card, "external": held_out.to_dict()}
-        save_checkpoint(replace(checkpoint, card=card), out)
-    shutil.rmtree(work)
-    log(f"Checkpoint in {out} after {time.monotonic() - begin:.0f} s (this call).")
+            told = evaluate_cohort(
+                Predictor(load_checkpoint(out), device), other, progress=lambda n, of: step("evaluate", n, of)
+            )
+            save_checkpoint(replace(checkpoint, card={**checkpoint.card, "external": told.to_dict()}), out)
+        shutil.rmtree(work)
+        log(f"Checkpoint in {out} after {time.monotonic() - begin:.0f} s (this call).")
+    runner.wait()
     return load_checkpoint(out)
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Temperature that makes the validation logits calibrated (Guo et al. 2017): least log loss on (n,), (n,).
+def settings_for(cohort: Cohort, settings: Settings = Settings()) -> Settings:
+    """Settings that suit a cohort: cross-fitting where it is small and names no split of its own."""
+    small = len(cohort) < SMALL_COHORT and not cohort.table["split"].notna().any()
+    return for_small_cohort(settings) if small else settings
 
-    Kept within `TEMPERATURES`: few cases that the logits order perfectly, or exactly the wrong way round, have their least
-    loss at 0 or at infinity, and a search without ends runs off until logit ÷ temperature is not a number.
+
+def config_for(cohort: Cohort) -> NetConfig:
+    """A network for what a cohort has: the kinds of input and the fields that at least one case gives.
+
+    Without pictures it is narrow and has no fusion; a small cohort's fields also go straight to the logit (`wide`).
     """
-    z, y = logits.double().numpy(), labels.double().numpy()
-
-    def loss(log_temperature: float) -> float:
-        scaled = z / math.exp(log_temperature)
-        return float(np.mean(np.logaddexp(0, scaled) - y * scaled))
-
-    low, high = (math.log(t) for t in TEMPERATURES)
-    return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-9}).x)
-
-
-def _fit(
-    training: Dataset, validation: Dataset, config: NetConfig, settings: Settings, device: torch.device, work: Path,
-    log: Log, step: Step,
-) -> tuple[LlnmNet, list[dict[str, float]]]:  # fmt: skip
-    """Epochs with early stopping; the weights kept are a running mean."""
-    torch.manual_seed(settings.seed)
-    net = LlnmNet(config).to(device)
-    mean = LlnmNet(config).to(device)
-    mean.load_state_dict(net.state_dict())
-    best = LlnmNet(config).to(device)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    per_epoch = math.ceil(len(training) / settings.batch)
-    total = per_epoch * settings.epochs
-
-    def rate(s: int) -> float:
-        return min(1.0, (s + 1) / per_epoch) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(s / total, 1))))
-
-    history: list[dict[str, float]] = _resume(work, net, mean, best, optimiser)
-    for epoch in range(len(history), settings.epochs):
-        best_epoch = max(range(len(history)), key=lambda e: history[e]["auroc"], default=0)
-        if len(history) - 1 - best_epoch >= settings.patience:
-            break
-        torch.manual_seed(settings.seed * 1000 + epoch)  # dropout and order follow from seed and epoch alone
-        generator = torch.Generator().manual_seed(settings.seed * 1000 + epoch)
-        order = torch.randperm(len(training), generator=generator)
-        net.train()
-        losses = []
-        for k in range(per_epoch):
-            index = order[k * settings.batch : (k + 1) * settings.batch]
-            inputs = augment(training.batch(index), generator).to(device)
-            for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * rate(epoch * per_epoch + k)
-            with _precision(device):
-                output = net(inputs)
-            loss = _loss(output, training.outcome[index].to(device), training.stage[index].to(device))
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step()
-            with torch.no_grad():
-                decay = min(settings.average, 1 - 1 / (epoch * per_epoch + k + 2))
-                for averaged, current in zip(mean.parameters(), net.parameters(), strict=True):
-                    averaged.lerp_(current, 1 - decay)
-            losses.append(float(loss.detach()))
-            step(f"epoch {epoch + 1}", k + 1, per_epoch)
-        for averaged_buffer, buffer in zip(mean.buffers(), net.buffers(), strict=True):
-            averaged_buffer.copy_(buffer)
-        logits = dataset_logits(mean, validation, device)
-        scored = float(roc_auc_score(validation.outcome.numpy(), logits.numpy()))
-        if scored > max((h["auroc"] for h in history), default=0.0):
-            best.load_state_dict(mean.state_dict())
-        log_loss = float(F.binary_cross_entropy_with_logits(logits, validation.outcome))
-        history.append({"loss": float(np.mean(losses)), "validation_loss": log_loss, "auroc": scored})
-        log(f"epoch {epoch + 1:3d}  loss {history[-1]['loss']:.4f}  validation {log_loss:.4f}  AUROC {scored:.4f}")
-        _save_state(work, net, mean, best, optimiser, history)
-    return best.eval(), history
+    table, schema = cohort.table, cohort.schema
+    images = any((table[column] != "").any() for column in IMAGE_COLUMNS)
+    report = bool((table["report_text"].str.strip() != "").any())
+    by_name = schema.by_name
+    given = tuple(
+        name for name in schema.tokens if table[name].notna().any() or (images and by_name[name].role == "measured")
+    )
+    if not (images or report or given):
+        raise CaseError("neither pictures, reports nor fields", where=str(cohort.root), fix="Give the model something to read.")
+    whole = compact_config()
+    whole = replace(
+        whole, fields=given, stages=schema.has_stages and bool(table["stage"].notna().any()),
+        wide=bool(given) and len(cohort) < SMALL_COHORT, text_tokens=whole.text_tokens if report else 0,
+    )  # fmt: skip
+    if images:
+        return whole
+    return replace(whole, images=False, fusion_layers=0, self_layers=2, width=32, heads=4, mlp_width=64, dropout=0.2)
 
 
-def _loss(output: NetworkOutput, outcome: Tensor, stage: Tensor) -> Tensor:
-    loss = F.binary_cross_entropy_with_logits(output.logit.float(), outcome)
-    known = stage >= 0
-    if output.stage_logits is not None and known.any():
-        # Averaged over the whole batch, so that few positives do not weigh more.
-        staged = F.cross_entropy(output.stage_logits[known].float(), stage[known], reduction="sum") / len(stage)
-        loss = loss + STAGE_WEIGHT * staged
-    return loss
+@dataclass(frozen=True)
+class _Plan:
+    """What follows from the cohort and the wishes, before anything is computed.
+
+    Parameters
+    ----------
+    config, schema, tokenizer : of the network.
+    training, validation : row numbers; the same, all of them, where `parts` cross-fit.
+    parts : rows of each part; empty without cross-fitting.
+    """
+
+    config: NetConfig
+    schema: Schema
+    tokenizer: ReportTokenizer | None
+    training: IntArray
+    validation: IntArray
+    parts: tuple[IntArray, ...]
 
 
-def _precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Mixed precision where the device gains from it."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+def _plan(
+    cohort: Cohort, label: np.ndarray[Any, Any], config: NetConfig | None, source: Checkpoint | None, settings: Settings
+) -> _Plan:
+    parts: tuple[IntArray, ...] = ()
+    if settings.folds:
+        parts = tuple(folds(label, patients(cohort), settings.folds, seed=settings.seed))
+        training = validation = np.arange(len(cohort))
+    else:
+        training, validation = split_cases(cohort, seed=settings.seed)
+        for rows, which in ((training, "train"), (validation, "validate")):
+            if label[rows].all() or not label[rows].any():
+                raise CaseError(
+                    f"all {len(rows)} cases that {which} have the same outcome", where=str(cohort.root),
+                    fix="Give more cases of the rarer outcome, or a `split` with both in every part.",
+                )  # fmt: skip
+    config = config or config_for(cohort)
+    if source is not None:
+        config = warm_config(config, source.net.config)
+    tokenizer = None
+    if config.text_tokens:
+        if source is not None and source.tokenizer is not None:
+            tokenizer = source.tokenizer
+        else:
+            tokenizer = ReportTokenizer.train(
+                [str(t) for t in cohort.table["report_text"].iloc[training] if isinstance(t, str)],
+                vocab_size=settings.vocabulary,
+                max_tokens=config.text_tokens,
+            )
+        config = replace(config, vocab_size=tokenizer.vocab_size)
+    schema = _scaled(cohort, training).restricted(config.fields, images=config.images, report=config.text_tokens > 0)
+    return _Plan(config, schema, tokenizer, training, validation, parts)
+
+
+def _scaled(cohort: Cohort, rows: IntArray) -> Schema:
+    """The cohort's schema, its own numbers centred and scaled by the training cases."""
+
+    def told(name: str) -> tuple[float, float]:
+        values = cohort.table[name].iloc[rows].to_numpy(float)
+        values = values[np.isfinite(values)]
+        spread = float(values.std()) if len(values) > 1 else 0.0
+        return (float(values.mean()), spread) if spread > 0 else (float(values.mean()) if len(values) else 0.0, 1.0)
+
+    schema, own = cohort.schema, {f.name for f in cohort.schema.own if f.kind == "number"}
+    if not own:
+        return schema
+    scales = {name: told(name) for name in own}
+    scaled = (replace(f, mean=scales[f.name][0], spread=scales[f.name][1]) if f.name in own else f for f in schema.fields)
+    return replace(schema, fields=tuple(scaled))
+
+
+def _start(plan: _Plan, source: Checkpoint | None, log: Log) -> Callable[[LlnmNet, Dataset], None]:
+    """How a network gets its first weights, from the cases that train it."""
+    told = False
+
+    def start(net: LlnmNet, training: Dataset) -> None:
+        nonlocal told
+        if source is not None:
+            copied, kept = warm_start(net, plan.schema, plan.tokenizer, source)
+            if not told:
+                log(f"Warm start from {source.identity}: {len(copied)} of {len(copied) + len(kept)} weights copied.")
+                for line in (*(c for c in copied if " of " in c), *kept):
+                    log(f"  {'copied' if line in copied else 'not copied'}: {line}")
+        elif plan.config.wide:
+            start_wide(net, training.inputs, training.outcome.numpy() > 0.5)
+            for parameter in net.wide.parameters():
+                parameter.requires_grad_(False)
+            if not told:
+                log(f"Wide path: starts as a ridge logistic regression of {len(training)} cases.")
+        told = True
+
+    return start
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A trained network, the uncalibrated logits of cases that did not train it, and those cases."""
+
+    net: LlnmNet
+    logits: Tensor
+    training: Dataset
+    validation: Dataset
+    history: History
+
+
+def _network(
+    dataset: Dataset, plan: _Plan, settings: Settings, runner: Runner, work: Path,
+    start: Callable[[LlnmNet, Dataset], None], log: Log, step: Step,
+) -> _Found:  # fmt: skip
+    def task(rows: IntArray, held: IntArray | None, epochs: int, name: str) -> Task:
+        training = dataset.rows(torch.from_numpy(rows))
+        validation = None if held is None else dataset.rows(torch.from_numpy(held))
+        begin = lambda net: start(net, training)  # noqa: E731
+        return Task(training, validation, plan.config, plan.schema, begin, epochs, bool(plan.parts), name)
+
+    if not plan.parts:
+        only = task(plan.training, plan.validation, settings.epochs, "epoch")
+        fitted = fit(only, settings, runner, work, log, step)
+        assert only.validation is not None
+        logits = dataset_logits(fitted.net, only.validation, runner.device)
+        return _Found(fitted.net, logits, only.training, only.validation, fitted.history)
+    traces = torch.zeros(settings.epochs + 1, len(dataset))
+    quiet = replace(settings, patience=settings.epochs + 1)
+    for k, held in enumerate(plan.parts):
+        others = np.sort(np.concatenate([p for i, p in enumerate(plan.parts) if i != k]))
+        one = task(others, held, settings.epochs, f"part {k + 1} of {len(plan.parts)}, epoch")
+        traces[:, torch.from_numpy(held)] = fit(one, quiet, runner, work / f"part_{k + 1}", lambda _: None, step).trace
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(
+        traces, dataset.outcome.expand_as(traces), reduction="none"
+    )  # fmt: skip
+    epochs = _epochs(losses)
+    label = dataset.outcome.numpy()
+    history = [
+        {"validation_loss": float(loss), "auroc": float(roc_auc_score(label, logits.numpy()))}
+        for loss, logits in zip(losses.mean(1), traces, strict=True)
+    ]
+    if runner.first:
+        log(
+            f"Cross-fitted over {len(plan.parts)} parts: {epochs} epochs are worth it (log loss "
+            f"{history[epochs]['validation_loss']:.4f}, AUROC {history[epochs]['auroc']:.4f}; at the start "
+            f"{history[0]['validation_loss']:.4f}, {history[0]['auroc']:.4f}). Training on all {len(dataset)} cases."
+        )
+    last = replace(task(plan.training, None, epochs, "epoch"), trace=False)
+    fitted = fit(last, settings, runner, work / "all", lambda _: None, step)
+    return _Found(fitted.net, traces[epochs], dataset, dataset, history)
+
+
+def _epochs(losses: Tensor) -> int:
+    """Epochs with the least mean of the (epochs + 1, n) losses, or none where the gain may be chance."""
+    best = int(losses.mean(1).argmin())
+    return best if beyond_chance(losses[0] - losses[best]) else 0
+
+
+def _limits(cohort: Cohort, schema: Schema) -> list[str]:
+    limits = [
+        "Trained on synthetic cases only: figures say nothing about patients."
+        if cohort.provenance == "synthetic"
+        else "Valid at best for patients like those of the training cohort."
+    ]
+    if schema.has_images:
+        limits.append("Expects two B-mode views without measuring lines, one nodule a picture.")
+    if schema.has_report:
+        limits.append("Reads English reports only.")
+    return limits
 
 
 def _counter(step: Step, total: int) -> Callable[[str, int], None]:
@@ -259,14 +384,33 @@ def _counter(step: Step, total: int) -> Callable[[str, int], None]:
 
 
 def _segmentation(
-    cohort: Cohort, ids: np.ndarray[Any, Any], work: Path, settings: Settings, device: torch.device, step: Step
-) -> SegmentationNet:
+    cohort: Cohort, plan: _Plan, source: Checkpoint | None, work: Path, settings: Settings, runner: Runner, log: Log, step: Step,
+) -> SegmentationNet | None:  # fmt: skip
+    """Trained on the masks of the training cases by the first process; another checkpoint's where there are no masks."""
+    if not plan.config.images:
+        return None
+    device = runner.device
+    masks = [mask_column(target, view) for target in TARGETS for view in VIEWS]
+    rows = plan.training if not plan.parts else np.random.default_rng([settings.seed, 81]).permutation(plan.training)
+    if source is not None or not (cohort.table[masks] != "").any().any():
+        other = source or load_checkpoint(SHIPPED)
+        if other.segmentation is not None:
+            if runner.first:
+                log(f"Outlines by the segmentation network of {other.identity}.")
+            return other.segmentation.to(device).eval()
     file = work / "segmentation.safetensors"
-    if file.exists():
-        net = SegmentationNet().to(device)
-        net.load_state_dict(load_file(file))
-        return net.eval()
-    chosen = list(ids[: settings.segmentation_cases])
+    if runner.first and not file.exists():
+        _train_segmentation(cohort, [cohort.case_ids[i] for i in rows], file, settings, device, step)
+    runner.wait()
+    net = SegmentationNet().to(device)
+    net.load_state_dict(load_file(file))
+    return net.eval()
+
+
+def _train_segmentation(
+    cohort: Cohort, ids: list[str], file: Path, settings: Settings, device: torch.device, step: Step
+) -> None:
+    chosen = ids[: settings.segmentation_cases]
     loaded = _counter(step, len(chosen))
     pictures, masks = load_views(cohort, chosen, lambda n: loaded("pictures for segmentation", n))
     trained = _counter(step, settings.segmentation_epochs * math.ceil(len(pictures) / BATCH))
@@ -275,76 +419,36 @@ def _segmentation(
         progress=lambda n, loss: trained(f"segmentation, loss {loss:.3f}", n),
     )  # fmt: skip
     atomic_write_bytes(file, save_tensors(plain_tensors(net.state_dict())))
-    return net
 
 
 def _dataset(
-    cohort: Cohort, segmentation: SegmentationNet, tokenizer: ReportTokenizer, config: NetConfig, work: Path,
-    device: torch.device, step: Step,
-) -> Dataset:  # fmt: skip
+    cohort: Cohort, plan: _Plan, segmentation: SegmentationNet | None, work: Path, runner: Runner, step: Step
+) -> Dataset:
+    """Every case measured once, by the first process."""
     file = work / "dataset.safetensors"
     names = tuple(str(c) for c in cohort.table["case_id"])
-    if not file.exists():
+    if runner.first and not file.exists():
         count = _counter(step, len(names))
         built = build_dataset(
-            cohort, segmentation, tokenizer, config, device=device, progress=lambda n: count("measuring", n)
-        )
+            cohort, segmentation, plan.tokenizer, plan.config, device=runner.device, schema=plan.schema,
+            progress=lambda n: count("measuring", n),
+        )  # fmt: skip
         tensors = {f.name: getattr(built.inputs, f.name) for f in fields(NetworkInputs)}
         stored = {k: v.contiguous() for k, v in tensors.items() if v is not None}
         atomic_write_bytes(
             file, save_tensors({**stored, "outcome": built.outcome, "stage": built.stage, "features": built.features})
         )
+    runner.wait()
     loaded = load_file(file)
     outcome, stage, features = (loaded.pop(name) for name in ("outcome", "stage", "features"))
     return Dataset(NetworkInputs(**loaded), outcome, stage, features, names)
 
 
-def _save_state(
-    work: Path,
-    net: LlnmNet,
-    mean: LlnmNet,
-    best: LlnmNet,
-    optimiser: torch.optim.Optimizer,
-    history: list[dict[str, float]],
-) -> None:
-    tensors = {
-        f"{prefix}.{key}": value
-        for prefix, module in (("net", net), ("mean", mean), ("best", best))
-        for key, value in plain_tensors(module.state_dict()).items()
-    }
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{key}": value for key, value in plain_tensors(state).items()}
-    atomic_write_bytes(work / "state.safetensors", save_tensors(tensors, metadata={"history": json.dumps(history)}))
-
-
-def _resume(
-    work: Path, net: LlnmNet, mean: LlnmNet, best: LlnmNet, optimiser: torch.optim.Optimizer
-) -> list[dict[str, float]]:
-    from safetensors import safe_open
-
-    file = work / "state.safetensors"
-    if not file.exists():
-        return []
-    with safe_open(file, framework="pt") as opened:
-        history: list[dict[str, float]] = json.loads(opened.metadata()["history"])
-    tensors = load_file(file)
-    for prefix, module in (("net", net), ("mean", mean), ("best", best)):
-        start = f"{prefix}."
-        module.load_state_dict({k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)})
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimiser."):
-            _, number, name = key.split(".", 2)
-            state.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return history
-
-
 class _Clock:
     """Seconds spent in each stage, over all calls of a resumed run."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, *, writes: bool) -> None:
+        self.file, self.writes = file, writes
 
     def seconds(self) -> dict[str, float]:
         return dict(json.loads(self.file.read_text("utf-8"))) if self.file.exists() else {}
@@ -353,6 +457,8 @@ class _Clock:
         return _Timed(self, stage)
 
     def add(self, stage: str, seconds: float) -> None:
+        if not self.writes:
+            return
         spent = self.seconds()
         atomic_write_text(self.file, json.dumps({**spent, stage: round(spent.get(stage, 0.0) + seconds, 1)}))
 
@@ -373,7 +479,8 @@ def _describe(cohort: Cohort) -> dict[str, Any]:
         "name": cohort.name,
         "provenance": cohort.provenance,
         "cases": len(cohort.table),
-        "centres": sorted({str(c) for c in cohort.table["centre"] if isinstance(c, str)}),
+        "endpoint": cohort.schema.endpoint.name,
+        "centres": sorted({str(c) for c in cohort.table["centre"] if isinstance(c, str) and c}),
     }
 
 

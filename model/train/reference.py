@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from model.errors import CaseError
 from model.ingest.cases import read_cohort
 from model.schema import DEFAULT, VIEWS, Schema, View
 from model.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.train.data import Dataset, build_dataset, dataset_logits, split_cases
+from model.train.data import Dataset, build_dataset, dataset_logits
 from model.train.folders import SHIPPED
+from model.train.split import split_cases
 from model.uncertainty.novelty import LEVEL, FieldTable, FloatArray, Reference, false_alarms, field_table, fit_reference
 
 SAME_WITHIN = 0.05
@@ -27,6 +29,24 @@ def reference_of(training: Dataset, validation: Dataset, schema: Schema = DEFAUL
     parts = (_features(training), _features(validation))
     given = [{view: x[~np.isnan(x).any(1)] for view, x in part.items() if x.shape[1]} for part in parts]
     return fit_reference(given[0], given[1], _fields(training, schema), _fields(validation, schema), schema)
+
+
+def cross_fitted_reference(dataset: Dataset, parts: Sequence[npt.NDArray[np.int64]], schema: Schema) -> Reference:
+    """Fit on all cases, with thresholds from each part's distances to a reference that the other parts gave."""
+    whole = reference_of(dataset, dataset, schema)
+    pictures: dict[View, list[FloatArray]] = {view: [] for view in whole.pictures}
+    fields = []
+    for held in parts:
+        rest = np.setdiff1d(np.arange(len(dataset)), held)
+        part = reference_of(dataset.rows(torch.from_numpy(rest)), dataset.rows(torch.from_numpy(held)), schema)
+        fields.append(part.fields.validation)
+        for view, known in part.pictures.items():
+            if view in pictures:
+                pictures[view].append(known.validation)
+    return Reference(
+        {v: replace(p, validation=np.sort(np.concatenate(pictures[v] or [p.validation]))) for v, p in whole.pictures.items()},
+        replace(whole.fields, validation=np.sort(np.concatenate(fields))),
+    )
 
 
 def described(reference: Reference, training: Dataset, validation: Dataset) -> dict[str, Any]:
@@ -62,13 +82,17 @@ def add_reference(
     """
     checkpoint = load_checkpoint(folder)
     try:
-        seed = int(checkpoint.card["settings"]["seed"])
-    except (KeyError, TypeError, ValueError):
+        seed, folds = int(checkpoint.card["settings"]["seed"]), int(checkpoint.card["settings"].get("folds", 0))
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise CaseError(
             "its card does not tell the seed that chose its validation cases",
             where=str(folder),
             fix="Name a checkpoint that `llnm train` made.",
         ) from None
+    if folds:
+        raise CaseError(
+            "it was cross-fitted and holds its reference already", where=str(folder), fix="Train again for another one."
+        )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     net, segmentation = checkpoint.net.to(place), checkpoint.segmentation
     segmentation = None if segmentation is None else segmentation.to(place)

@@ -349,7 +349,7 @@ def _fit_fields(training: FieldTable, validation: FieldTable, schema: Schema) ->
     whole = straight[:, usable][np.isfinite(straight[:, usable]).all(1)]
     k = numbers.shape[1]
     mean, covariance = np.full(k, np.nan), np.full((k, k), np.nan)
-    if len(whole) >= FEWEST:
+    if usable.any() and len(whole) >= FEWEST:
         mean[usable] = whole.mean(0)
         spread = np.maximum(whole.std(0), 1e-6)
         shrunk = LedoitWolf().fit((whole - whole.mean(0)) / spread).covariance_

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from model.cohort import SERVED
 from model.cohort.selection import Region
 from tests.dashboard.test_pages import ROOT, opened, words
 
+SOURCE = ROOT.parent / "shared" / "reference" / "source_data"
 SHIPPED = ROOT / "data_samples" / "cohort.parquet"
 HOSTILE = '"; DROP TABLE x; --'
 BAD = f"""case_id,probability,llnm,{HOSTILE.replace('"', "'")}
@@ -111,3 +115,28 @@ def test_sample_cases_are_a_cohort() -> None:
     app = opened("cohort", cohort="samples")
     assert not app.exception
     assert "40 of 40 cases" in words(app)
+
+
+@pytest.mark.skipif(not SOURCE.exists(), reason="the authors' source data are not beside this checkout")
+def test_page_prints_the_published_validation_figures() -> None:
+    app = uploaded((SOURCE / "validation_predictions.csv").read_text(), quality="1")
+    assert not app.exception
+    assert next(m.value for m in app.metric if m.label == "AUROC") == "0.948"
+    rates = next(d.value for d in app.dataframe if "Figure" in d.value).set_index("Figure")["Value (95 % interval)"]
+    printed = {name: rates[name].split()[0] for name in ("Accuracy", "Sensitivity", "Specificity")}
+    assert printed == {"Accuracy": "0.890", "Sensitivity": "0.841", "Specificity": "0.946"}
+
+
+def test_the_table_of_the_server_is_offered_and_its_faults_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LLNM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv(SERVED, str(tmp_path / "large.csv"))
+    app = opened("cohort", cohort="served")
+    assert "large.csv: not there any more" in words(app)
+    (tmp_path / "large.csv").write_text(BAD)
+    app = opened("cohort", cohort="served")
+    assert "3 of 6 rows cannot be used" in words(app)
+    next(b for b in app.button if b.label.startswith("Go on")).click().run()
+    assert "3 of 3 cases" in words(app)
+    assert list((tmp_path / "cache" / "cohorts").glob("*.parquet"))

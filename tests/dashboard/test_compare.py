@@ -14,6 +14,7 @@ from dashboard.case.picker import DEFAULT
 from dashboard.case.similar import difference_table
 from dashboard.figures.case_compare import pair_dumbbells, pair_table
 from model.explain.shapley import group_shapley
+from model.schema import DEFAULT as SCHEMA
 from model.train.checkpoint import load_checkpoint, save_checkpoint
 from model.train.folders import MORE
 
@@ -132,5 +133,5 @@ def test_differences_sum_to_that_of_the_predictions(predictor, measured, scale: 
 
 def test_difference_table_tells_what_one_case_lacks(measured) -> None:  # type: ignore[no-untyped-def]
     here, there = (replace(measured[0], fields=f) for f in ({"age_years": 31.0}, {"age_years": 59.0, "sex": "male"}))
-    table = difference_table(here, there, ("A", "B"))
+    table = difference_table(here, there, ("A", "B"), SCHEMA)
     assert table.to_numpy().tolist() == [["Age", "31 years", "59 years"], ["Sex", "not given", "male"]]

@@ -225,7 +225,7 @@ def test_threshold_comes_from_the_address_where_it_is_one(address: str, shown: i
     app = opened("case", whatif="1", attention="0", threshold=address, smallest="1")
     assert not app.exception
     assert next(s for s in app.slider if s.label == "Threshold (%)").value == shown
-    assert "Age, sex, histology, BRAF and place were held." in words(app)
+    assert "Held: age, sex, histology (FNA or frozen section), BRAF V600E, side, third." in words(app)
 
 
 def test_summary_says_the_same_probability_as_the_headline(case_page: AppTest) -> None:

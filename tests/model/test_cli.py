@@ -13,6 +13,7 @@ from model.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "data_samples"
+SOURCE = ROOT.parent / "shared" / "reference" / "source_data"
 
 
 def llnm(*words: object) -> Result:
@@ -40,6 +41,28 @@ def test_evaluate_prints_one_object_with_the_promised_keys(cohort_folder: Path) 
     assert wanted <= set(figures)
     assert figures["n"] == 24
     assert figures["auroc_ci"][0] <= figures["auroc"] <= figures["auroc_ci"][1]
+
+
+def test_evaluate_of_predictions_gives_the_keys_that_the_table_allows(tmp_path: Path) -> None:
+    scored = pd.read_parquet(SAMPLES / "cohort.parquet")
+    figures = json.loads(llnm("evaluate", "--predictions", SAMPLES / "cohort.parquet", "--json").stdout)
+    assert {"n", "positives", "auroc", "auroc_ci", "ece", "brier", "stage_auroc", "stage_auroc_ci"} <= set(figures)
+    assert figures["nodule_miou"] == pytest.approx(scored["nodule_iou"].mean(), abs=1e-6)
+    bare = scored[["probability", "llnm"]].set_axis(["prediction", "label"], axis=1)
+    bare.to_csv(tmp_path / "bare.csv", index=False)
+    same = json.loads(llnm("evaluate", "--predictions", tmp_path / "bare.csv", "--json").stdout)
+    assert same == {k: v for k, v in figures.items() if not k.startswith(("stage", "nodule", "gland"))}
+    bare.assign(nodule_iou=0.5).replace({"nodule_iou": {0.5: 1.5}}).to_csv(tmp_path / "bad.csv", index=False)
+    refused = llnm("evaluate", "--predictions", tmp_path / "bad.csv")
+    assert refused.exit_code == 1
+    assert "nodule_iou: not a number from 0 to 1 in 2,000 rows (1, 2, 3" in refused.output
+
+
+@pytest.mark.skipif(not SOURCE.exists(), reason="the authors' source data are not beside this checkout")
+def test_evaluate_prints_the_published_validation_figures() -> None:
+    figures = json.loads(llnm("evaluate", "--predictions", SOURCE / "validation_predictions.csv", "--json").stdout)
+    wanted = {"auroc": 0.948, "accuracy": 0.890, "sensitivity": 0.841, "specificity": 0.946}
+    assert {name: round(figures[name], 3) for name in wanted} == wanted
 
 
 def test_evaluate_without_json_is_a_table(cohort_folder: Path) -> None:
@@ -81,6 +104,7 @@ def test_predict_one_json_case_by_its_pictures(cohort_folder: Path, tmp_path: Pa
         (("simulate", "--cases", 5, "--out", "/tmp/x", "--external", "--training"), "--training"),
         (("predict", SAMPLES, "--checkpoint", "/nowhere"), "/nowhere"),
         (("serve", "--checkpoints", "/nowhere"), "/nowhere"),
+        (("serve", "--scored", "/nowhere.csv"), "/nowhere.csv"),
     ],
 )
 def test_faults_end_in_one_message_without_a_traceback(words: tuple[object, ...], told: str) -> None:

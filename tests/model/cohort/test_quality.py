@@ -41,7 +41,7 @@ from model.cohort.logistic import fit_logistic
 from model.cohort.regression import as_table, odds_ratios
 from model.cohort.scores import ScoredCases
 from model.cohort.subgroups import by_group, division, gaps, heterogeneity
-from model.cohort.table_one import table_one, to_latex
+from model.cohort.table_one import table_one, to_latex, to_word
 from model.errors import StatisticsError
 
 
@@ -354,3 +354,50 @@ def test_table_one_counts_cases_and_latex_escapes() -> None:
         table_one(table.head(3).assign(llnm=[0, 1, 1]), ["age_years"], by="llnm")
     with pytest.raises(StatisticsError, match="1 groups"):
         table_one(table.assign(llnm=1), ["age_years"], by="llnm")
+
+
+@pytest.mark.parametrize(("by", "n"), [("llnm", 600), ("centre", 600), ("llnm", 40), ("centre", 90)])
+def test_table_one_is_that_of_tableone(by: str, n: int) -> None:
+    from tableone import TableOne
+
+    table = cohort(n)
+    table["multifocal"] = pd.Series(np.random.default_rng(n).choice(np.array([True, False, None], dtype=object), n))
+    ours = table_one(table, ["age_years", "size_mm", "sex", "centre", "multifocal"], by=by)
+    table["llnm"] = table["llnm"].map({1: "LLNM", 0: "no LLNM"})
+    table["multifocal"] = table["multifocal"].map({True: "yes", False: "no"})
+    chosen = [v for v in ("age_years", "size_mm", "sex", "centre", "multifocal") if v != by]
+    numbers = ["age_years", "size_mm"]
+    theirs = TableOne(
+        table[[*chosen, by]], columns=chosen, categorical=[v for v in chosen if v not in numbers], continuous=numbers, groupby=by,
+        nonnormal=[v for v in numbers if abs(table[v].skew()) >= 1], pval=True, smd=True, htest_name=True, include_null=False,
+    ).tableone  # fmt: skip
+    theirs.columns = [str(c[-1]) for c in theirs.columns]
+    theirs = theirs.reset_index(names=["variable", "level"])
+    groups = sorted(table[by].dropna().unique())
+
+    def cell(text: object) -> str:
+        plain = (
+            str(text).replace(", ", ",").replace("–", "-").replace("’", "'").replace("Welch's T-test", "Welch's t-test")
+        )
+        return plain.replace("unsure:", "warning:").replace("Kruskal-Wallis", "Kruskal-Wallis").replace("nan", "-")
+
+    columns = {"Missing": "missing", "Overall": "all", "P-Value": "p", "Test": "test"} | {g: g for g in groups}
+    for their, our in columns.items():
+        assert [cell(v) for v in ours[our]] == [cell(v) for v in theirs[their]], our
+    for name in (c for c in theirs.columns if c.startswith("SMD")):
+        both = zip(ours[name.replace(",", ", ")], theirs[name], strict=True)
+        assert all(cell(a) == cell(b) or (b == "<0.001" and a == "0.000") for a, b in both), name
+
+
+def test_tables_as_word() -> None:
+    from io import BytesIO
+
+    from docx import Document
+
+    made_table = table_one(cohort(), ["age_years", "sex"], by="llnm")
+    document = Document(BytesIO(to_word(made_table, "Caption & \x00 more")))
+    held = document.tables[0]
+    assert [c.text for c in held.rows[0].cells] == list(made_table.columns)
+    assert held.rows[2].cells[0].text == made_table.iloc[1, 0]
+    assert len(held.rows) == len(made_table) + 1
+    assert document.paragraphs[0].text.startswith("Caption & ")

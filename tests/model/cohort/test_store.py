@@ -125,7 +125,9 @@ def test_every_count_is_that_of_pandas_on_the_rows(both, values, age, size, regi
 def test_prepared_cube_gives_the_same_counts(store: CohortStore, folder: Path) -> None:
     prepared = CohortStore.open(folder / "made.parquet", cache=folder / "cache")
     prepared.prepare()
-    for filters in (Filters(), Filters(sex=("male",)), Filters(centre=("Ç",), third=("upper", "lower"))):
+    prepared.prepare_ranges()
+    by_range = Filters(sex=("male",), age=(30, 60)), Filters(age=(40, 50), size=(5, 10))
+    for filters in (Filters(), Filters(sex=("male",)), Filters(centre=("Ç",), third=("upper", "lower")), *by_range):
         ours, theirs = prepared.aggregate(filters), store.aggregate(filters)
         np.testing.assert_array_equal(ours.steps[:, :2], theirs.steps[:, :2])
         np.testing.assert_array_equal(ours.places[:, :2], theirs.places[:, :2])

@@ -46,6 +46,14 @@ def test_own_fields_become_tokens_and_groups():
     assert not schema.has_stages
 
 
+def test_a_field_that_is_called_like_a_built_in_group_is_a_group_by_itself():
+    schema = schema_of({"fields": [{"name": "pathology", "label": "Needle", "kind": "flag"}]}, where="card")
+    last = schema.groups[-1]
+    assert (last.name, last.label, last.fields) == ("pathology_own", "Needle", ("pathology",))
+    assert schema.groups[:-1] == DEFAULT.groups
+    assert schema_of(card_of(schema), where="card") == schema
+
+
 def test_a_schema_comes_back_from_its_card_and_from_a_pickle():
     schema = schema_of(CARD, where="card")
     assert schema_of(json.loads(json.dumps(card_of(schema))), where="card") == schema

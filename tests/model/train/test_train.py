@@ -15,10 +15,12 @@ from model.encode import drop_groups
 from model.errors import CaseError, CheckpointError
 from model.nets.config import compact_config
 from model.schema import GROUPS
-from model.train import loop
+from model.train import fit
+from model.train.calibrate import fit_temperature
 from model.train.checkpoint import load_checkpoint, save_checkpoint
 from model.train.data import augment
-from model.train.loop import Settings, fit_temperature, train
+from model.train.loop import train
+from model.train.settings import Settings
 
 SMALL = replace(compact_config(), width=32, mlp_width=64, fusion_layers=1, self_layers=1)
 QUICK = Settings(seed=3, epochs=2, segmentation_cases=6, segmentation_epochs=1, batch=8)
@@ -34,16 +36,17 @@ def test_train_writes_a_whole_checkpoint_and_resumes_to_the_same_weights(
     assert len(straight.card["history"]) == 2
 
     # Killed after the first epoch, then called again.
-    save = loop._save_state
+    save = fit._State.save
 
     def stop(*args: object) -> None:
         save(*args)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_save_state", stop)
+    monkeypatch.setattr(fit, "SAVE_EVERY", 0)
+    monkeypatch.setattr(fit._State, "save", stop)
     with pytest.raises(KeyboardInterrupt):
         train(cohort_folder, tmp_path / "b", settings=QUICK, config=SMALL, device="cpu", log=lambda _: None)
-    monkeypatch.setattr(loop, "_save_state", save)
+    monkeypatch.setattr(fit._State, "save", save)
     resumed = train(cohort_folder, tmp_path / "b", settings=QUICK, config=SMALL, device="cpu", log=lambda _: None)
     for name, value in straight.net.state_dict().items():
         assert torch.equal(value, resumed.net.state_dict()[name]), name

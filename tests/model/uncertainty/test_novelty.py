@@ -14,8 +14,9 @@ from model.cli import app
 from model.errors import CaseError
 from model.predict import Predictor
 from model.train.checkpoint import load_checkpoint, save_checkpoint
-from model.train.data import build_dataset, dataset_logits, split_cases
+from model.train.data import build_dataset, dataset_logits
 from model.train.reference import add_reference, reference_of
+from model.train.split import split_cases
 from model.uncertainty.missing import if_known
 from model.uncertainty.novelty import LEVEL, FieldTable, fit_reference
 
