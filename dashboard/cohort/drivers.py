@@ -174,8 +174,8 @@ table, figure = share_table(found), share_bars(found)
         figure(
             draw.beeswarm(swarmed, told.labels, order, *draw.swarm_values(frame, told, drawn)),
             f"{part if len(drawn) < len(frame) else 'Every case'}; a row is as wide as all cases there are dense. Right "
-            "of 0 raises the predicted risk. Colour: the group's first field, from its lowest value to its highest (or first to last in "
-            "its list); grey: not known, or no field.",
+            "of 0 raises the predicted risk. Colour: the group's first field, from its lowest value to its highest (or first "
+            "to last in its list); grey: not known, or no field.",
             key="driver-swarm", data=draw.swarm_table(swarmed, told.labels),
             method=cases.method(
                 "All cases were counted by contribution in 60 bins; at most 400 of them, drawn at random, are shown.",
