@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import resources
 from dashboard.figures.case_image import picture
 from dashboard.figures.style import percent, words
-from dashboard.parts import figure
+from dashboard.parts import figure, literal
 from model.encode import MeasuredCase
 from model.explain.similar import differences, embeddings, nearest
 from model.schema import Field, Schema, Value
@@ -38,7 +38,7 @@ def _neighbour(here: MeasuredCase, there: MeasuredCase, probability: float, like
     outcome = "outcome unknown"
     if endpoint.name in case.labels:
         outcome = endpoint.short if case.labels[endpoint.name] else f"no {endpoint.short}"
-    st.text(f"{case.case_id} · {outcome}")
+    st.markdown(f"**{literal(case.case_id)}** · {literal(outcome)}")
     said = f"Predicted {percent(probability, 1)}; likeness {likeness:.2f}."
     view = next(iter(there.features), next(iter(there.segmentations), None))
     if view is None:

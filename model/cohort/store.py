@@ -171,13 +171,16 @@ class CohortStore:
         self._cube(self._there(CATEGORIES))
 
     def prepare_ranges(self) -> None:
-        """Build cubes of ages and sizes beside categories, and of every field and two: some seconds for ten million rows, so not before a page opens."""
+        """Build cubes of ages and sizes beside categories, and of every field and two.
+
+        Some seconds for ten million rows, so not before a page opens.
+        """
         for fields in WITH_RANGES:
             if any(RANGES.get(n) in self.ranges for n in fields):
                 self._cube(self._there(fields))
         for count in (1, 2):  # what is filtered by first; from the cubes that are there
-            for fields in combinations(self._there((*CATEGORIES, *RANGES)), count):
-                self._cube(fields)
+            for few in combinations(self._there((*CATEGORIES, *RANGES)), count):
+                self._cube(few)
 
     def _there(self, fields: Sequence[str]) -> tuple[str, ...]:
         """Those of some fields that the table has."""

@@ -29,8 +29,8 @@ def test_a_clicked_point_opens_its_case_and_the_way_back_keeps_the_view(page, ad
     page.get_by_text(name).first.wait_for()
     page.get_by_text("Back to the cohort").click()
     page.get_by_text("Risk factors in a cohort").wait_for()
+    page.wait_for_url(lambda url: query(url) == query(view))
     settled(page)
-    assert query(page.url) == query(view)
     assert page.get_by_text(re.compile(r"of 40 cases")).inner_text() == cases
 
 

@@ -27,6 +27,7 @@ from model.explain.shapley import group_shapley
 from model.explain.summary import summarise
 from model.ingest.cases import Cohort, read_cohort
 from model.nets.config import NetConfig
+from model.nets.llnm_net import LlnmNet
 from model.predict import Predictor
 from model.train import fit
 from model.train.calibrate import fit_shift
@@ -88,6 +89,22 @@ def test_it_predicts_and_explains_under_its_own_name(trained):  # type: ignore[n
     assert [m.name for m in if_known(predictor, lacking)] == ["firm"]
     crossing = smallest_crossing(predictor, measured[0], 0.4)
     assert crossing is None or {c.name for c in crossing.changes} <= {"neck", "tsh", "firm"}
+
+
+def test_shapley_values_are_what_the_wide_path_adds(trained):  # type: ignore[no-untyped-def]
+    """Where no epoch was worth it the network is additive, so the true contributions are known."""
+    cohort, made = trained
+    state = {name: torch.zeros_like(v) if name.startswith("head.3.weight") else v for name, v in made.net.state_dict().items()}
+    net = LlnmNet(made.net.config, made.schema)
+    net.load_state_dict(state)
+    predictor = Predictor(replace(made, net=net.eval()), "cpu")
+    for case in predictor.measure(cohort.case(c) for c in cohort.case_ids[:10]):
+        inputs = predictor.encode([case])
+        hidden = drop_groups(inputs, torch.zeros(1, 4, dtype=torch.bool), made.schema)
+        added = [net.embed(part).clinical[0, :, -1] / made.temperature for part in (inputs, hidden)]
+        true = dict(zip(net.config.fields, (added[0] - added[1]).tolist(), strict=True))
+        expected = [sum(true[f] for f in g.fields) for g in made.schema.groups]
+        assert group_shapley(predictor, case).values == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_scored_cohort_is_evaluated_by_its_endpoint(trained):  # type: ignore[no-untyped-def]
