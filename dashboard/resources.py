@@ -49,7 +49,7 @@ SAMPLES = Path(__file__).resolve().parent.parent / "data_samples"
 EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
 """2,000 scored synthetic cases of the five external centres, without pictures."""
 SAMPLE_SCORES = SAMPLES / "scored.parquet"
-"""The sample cases as the shipped model scores them: `llnm predict data_samples --out data_samples/scored.parquet`."""
+"""The sample cases as the shipped model scores them: `llnm score data_samples --explain shap`."""
 
 
 def registry_folder() -> Path | None:

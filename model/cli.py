@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
@@ -32,6 +33,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+class Explain(StrEnum):
+    """How `score` explains."""
+
+    none, shap = "none", "shap"
+
+
+class Engine(StrEnum):
+    """What `score` runs on."""
+
+    local, ray = "local", "ray"
+
 
 CheckpointOption = Annotated[Path | None, typer.Option(help="Checkpoint folder; the shipped one by default.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu or cuda; CUDA when there is one by default.")]
@@ -293,18 +307,43 @@ def predict(
     device: DeviceOption = None,
 ) -> None:
     """Calibrated probability, interval, stages and measurements: one JSON line a case."""
-    from model.evaluate import score_cohort, write_scored
-    from model.ingest.cases import read_cases, read_cohort
+    if out is not None:
+        score(cases, out, checkpoint=checkpoint, device=device)
+        return
+    from model.ingest.cases import read_cases
 
     with _told():
         predictor = _predictor(checkpoint, device)
-        if out is not None:
-            scored = score_cohort(predictor, read_cohort(cases), progress=partial(_Bars(), "cases"))
-            write_scored(scored, out)
-            typer.echo(f"{len(scored):,} scored cases in {out}.")
-            return
         for prediction in predictor.predict_many(read_cases(cases, schema=predictor.schema)):
             typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
+
+
+@app.command()
+def score(
+    cohort: Annotated[Path, typer.Argument(help="Cohort folder, or its table (CSV or Parquet).")],
+    out: Annotated[Path, typer.Option(help="Table to write (.parquet or .csv), or a folder; an unfinished run is gone on with.")],
+    explain: Annotated[Explain, typer.Option(help="Shapley values of every case too, for “What drives it”.")] = Explain.none,
+    exact: Annotated[bool, typer.Option("--exact", help="Shapley values from every coalition.")] = False,
+    engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster.")] = Engine.local,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.", min=1)] = None,
+    batch: Annotated[int, typer.Option(help="Cases that go through the networks together.", min=1)] = 32,
+    shard: Annotated[int | None, typer.Option(help="Cases of a shard; 256, or 16 with --explain.", min=1)] = None,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Score and explain a cohort of any size: one table for the Cohort page; bad cases go to a side table."""
+    from model.scale.score import score as run
+    from model.train.folders import SHIPPED
+
+    with _told():
+        done = run(
+            cohort, out, checkpoint=SHIPPED if checkpoint is None else checkpoint, device=device, explain=explain is Explain.shap,
+            exact=exact, engine=engine.value, workers=workers, batch=batch, shard=shard, progress=partial(_Bars(), "cases"),
+        )  # fmt: skip
+        kept = f" {done.kept} of {done.shards} shards were there from before." if done.kept else ""
+        typer.echo(f"{done.cases:,} scored cases in {done.out}.{kept}")
+        if done.side_table is not None:
+            typer.secho(f"{done.refused:,} cases could not be scored: see {done.side_table}.", err=True, fg=typer.colors.YELLOW)
 
 
 @app.command()

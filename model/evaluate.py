@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +12,11 @@ import pandas as pd
 from model.cohort.discrimination import auroc
 from model.cohort.evaluate import Evaluation, evaluate_table
 from model.encode import MeasuredCase
-from model.errors import CaseError
 from model.features.place import PLACE_COLUMNS, normalised_place
-from model.ingest.cases import Cohort
-from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.ingest.cases import Cohort, ViewMasks
 from model.ingest.parts import TARGETS
 from model.predict import Prediction, Predictor
-from model.schema import VIEWS
+from model.schema import VIEWS, Schema, View
 from model.simulate.cohort import TRUTH_NAME, read_truth
 
 Progress = Callable[[int, int], None]
@@ -41,7 +37,7 @@ def score_cohort(
         names = cohort.case_ids[k : k + 32]
         measured = predictor.measure(cohort.case(name) for name in names)
         for case, prediction in zip(measured, predictor.predict_measured(measured), strict=True):
-            rows.append(_row(cohort, case, prediction))
+            rows.append(scored_row(case, prediction, cohort.true_masks(case.case.case_id), cohort.schema))
         progress(len(rows), len(cohort))
     return pd.DataFrame(rows)
 
@@ -76,19 +72,14 @@ def evaluate_cohort(
     return evaluate_scored(score_cohort(predictor, cohort, progress=progress), cohort, seed=seed)
 
 
-def write_scored(scored: pd.DataFrame, file: Path) -> None:
-    """Write a scored cohort whole or not at all, as Parquet or CSV by the file's ending."""
-    if file.suffix == ".parquet":
-        buffer = io.BytesIO()
-        scored.to_parquet(buffer, index=False)
-        atomic_write_bytes(file, buffer.getvalue())
-    elif file.suffix == ".csv":
-        atomic_write_text(file, scored.to_csv(index=False))
-    else:
-        raise CaseError(f"ending {file.suffix!r}", where=str(file), fix="Name a .parquet or .csv file.")
+def scored_row(case: MeasuredCase, prediction: Prediction, truth: Mapping[View, ViewMasks], schema: Schema) -> dict[str, Any]:
+    """One row of `score_cohort`.
 
-
-def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str, Any]:
+    Parameters
+    ----------
+    truth : true masks by view, where they are known.
+    schema : of the cohort, whose labels are told.
+    """
     row: dict[str, Any] = {
         "case_id": case.case.case_id,
         "centre": case.case.centre,
@@ -99,11 +90,10 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
         "interval_low": prediction.interval.low,
         "interval_high": prediction.interval.high,
         **{f"stage_{i + 1}": p for i, p in enumerate(prediction.stage_probabilities or ())},
-        **_labels(cohort, case),
+        **_labels(schema, case),
     }
     place = place_of(case)
     row |= {name: place.get(name) for name in PLACE_COLUMNS}
-    truth = cohort.true_masks(case.case.case_id)
     for target in TARGETS:
         overlaps = [
             _overlap(getattr(case.segmentations[view], target), true)
@@ -114,9 +104,9 @@ def _row(cohort: Cohort, case: MeasuredCase, prediction: Prediction) -> dict[str
     return row
 
 
-def _labels(cohort: Cohort, case: MeasuredCase) -> dict[str, Any]:
+def _labels(schema: Schema, case: MeasuredCase) -> dict[str, Any]:
     """What surgery showed; another endpoint than the built-in one also as `outcome`, by which any table of scores is read."""
-    schema, labels = cohort.schema, case.case.labels
+    labels = case.case.labels
     if schema.has_stages:
         return {f.name: labels.get(f.name) for f in schema.labels}
     known = labels.get(schema.endpoint.name)

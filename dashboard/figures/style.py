@@ -63,6 +63,17 @@ def words(field: Field, value: Value, digits: int | None = None) -> str:
     return f"{number.rstrip('0').rstrip('.') if digits else number} {field.unit}".rstrip()
 
 
+def folded(label: str, width: int = 12) -> str:
+    """A label on lines of at most about `width` letters."""
+    lines = [""]
+    for word in label.split():
+        if lines[-1] and len(lines[-1]) + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "<br>".join(lines)
+
+
 def percent(value: float, digits: int = 0) -> str:
     """A share as text: 0.8412 → 84 %."""
     return f"{100 * value:.{digits}f} %"

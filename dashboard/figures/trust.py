@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import MUTED, REFERENCE, SUBGROUPS, styled
+from dashboard.figures.style import MUTED, REFERENCE, SUBGROUPS, folded, styled
 from model.explain.trust import CHECKS, MAP_CAUSES
 
 Trust = Mapping[str, Any]
@@ -49,10 +49,10 @@ def heat(trust: Trust) -> go.Figure:
                 for c, f in zip(CHECKS, found, strict=True)
             ]
         )  # fmt: skip
-    names = [f"{_folded(c.label)} {'>' if c.above else '<'} {c.threshold:g}" for c in CHECKS]
+    names = [f"{folded(c.label)} {'>' if c.above else '<'} {c.threshold:g}" for c in CHECKS]
     figure = go.Figure(
         go.Heatmap(
-            z=z, x=names, y=[_folded(m["label"]) for m in methods], text=text, texttemplate="%{text}",
+            z=z, x=names, y=[folded(m["label"]) for m in methods], text=text, texttemplate="%{text}",
             customdata=hover, hovertemplate="%{y}: %{customdata}<extra></extra>", xgap=3, ygap=3, zmin=0, zmax=1,
             colorscale=[[0, FAIL], [1, PASS]], showscale=False, textfont={"color": "#1c2226", "size": 12},
         )
@@ -118,7 +118,7 @@ def bars(trust: Trust, check: str) -> go.Figure:
     values = np.array([[f["value"], f["low"], f["high"]] for _, f in rows]) * 100
     figure = go.Figure(
         go.Bar(
-            x=values[:, 0], y=[_folded(name) for name, _ in rows], orientation="h",
+            x=values[:, 0], y=[folded(name) for name, _ in rows], orientation="h",
             marker={"color": [PASS if f["passed"] else FAIL for _, f in rows], "line": {"color": REFERENCE, "width": 1}},
             error_x={"type": "data", "symmetric": False, "array": values[:, 2] - values[:, 0],
                      "arrayminus": values[:, 0] - values[:, 1], "thickness": 1.5},
@@ -160,13 +160,13 @@ def rank_dots(trust: Trust) -> go.Figure:
     for i, (of, symbol) in enumerate(zip([*MAP_CAUSES, "all groups of a case"], symbols, strict=True)):
         part = table[table["of"] == of]
         figure.add_scatter(
-            x=part["rho"], y=[_folded(m) for m in part["method"]], mode="markers", name=of,
+            x=part["rho"], y=[folded(m) for m in part["method"]], mode="markers", name=of,
             marker={"symbol": symbol, "size": 11, "color": SUBGROUPS[i], "opacity": 0.75, "line": {"width": 1.5}},
             hovertemplate=f"%{{y}}, {of}: ρ = %{{x:.2f}}<extra></extra>",
         )  # fmt: skip
     rows = [(m["label"], m["checks"]["rank"]) for m in trust["methods"].values() if "rank" in m["checks"]]
     figure.add_scatter(
-        x=[f["value"] for _, f in rows], y=[_folded(name) for name, _ in rows], mode="markers", name="figure, 95 % interval",
+        x=[f["value"] for _, f in rows], y=[folded(name) for name, _ in rows], mode="markers", name="figure, 95 % interval",
         marker={"symbol": "x", "size": 9, "color": "#5b6770"},
         error_x={"type": "data", "symmetric": False, "array": [f["high"] - f["value"] for _, f in rows],
                  "arrayminus": [f["value"] - f["low"] for _, f in rows], "thickness": 1.5},
@@ -177,24 +177,13 @@ def rank_dots(trust: Trust) -> go.Figure:
     figure.add_vline(x=0, line={"color": REFERENCE, "dash": "dot", "width": 1.5})
     figure.update_xaxes(title="Spearman's ρ with the true contribution", range=[-1.05, 1.05], fixedrange=True)
     figure.update_yaxes(
-        autorange="reversed", fixedrange=True, categoryorder="array", categoryarray=[_folded(n) for n, _ in rows]
+        autorange="reversed", fixedrange=True, categoryorder="array", categoryarray=[folded(n) for n, _ in rows]
     )
     return figure
 
 
 def _line(i: int) -> dict[str, Any]:
     return {"color": SUBGROUPS[i % len(SUBGROUPS)], "dash": DASHES[i % len(DASHES)], "width": 2}
-
-
-def _folded(label: str) -> str:
-    """A label on lines of at most about 12 letters."""
-    lines = [""]
-    for word in label.split():
-        if lines[-1] and len(lines[-1]) + len(word) > 12:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return "<br>".join(lines)
 
 
 def _number(value: float) -> str:

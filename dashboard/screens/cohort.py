@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import resources, state
-from dashboard.cohort import atlas, distance, position, quality, readers, selecting, statistics
+from dashboard.cohort import atlas, distance, drivers, position, quality, readers, selecting, statistics
 from dashboard.cohort.part import Part
 from dashboard.figures.style import percent
 from dashboard.parts import choose_picture_format, missing, problem
@@ -65,7 +65,7 @@ def main() -> None:
         st.info("No case passes these filters. Widen one of them.", icon=":material/filter_alt_off:")
         st.stop()
     choose_picture_format()
-    for section in (distance, position, atlas, quality, statistics):
+    for section in (distance, position, atlas, quality, drivers, statistics):
         section.section(part)
     readers.section()
 
@@ -107,7 +107,8 @@ def _cohort() -> tuple[CohortStore, str, str]:
     )  # fmt: skip
     st.caption(
         "Kept for this session only, in a temporary folder of this computer that goes when the session ends. "
-        "`llnm predict COHORT --out scored.parquet` writes such a table. A larger one: `llnm serve --scored FILE`."
+        "`llnm score COHORT --out scored.parquet --explain shap` writes such a table, with explanations. "
+        "A larger one: `llnm serve --scored FILE`."
     )
     if file is None:
         st.stop()

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from model.cohort.explained import SHAP, read_description
 from model.cohort.position import PLACES
 from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS
@@ -56,6 +57,13 @@ SCORES = (
 )
 KNOWN: Mapping[str, Field] = {f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")}
 """What a table's columns may be, by name; the report is words, not something to count."""
+
+
+def _field(name: str) -> Field | None:
+    """What a column is, by its name; a contribution to a prediction is a number in logits."""
+    if name.startswith(SHAP) and len(name) <= 80:
+        return Field(name, name, "number", "identity", "Contribution in calibrated logits.", "", -1000, 1000)
+    return KNOWN.get(name)
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,8 @@ def clean(
         if without is None:
             _raise_faults(found, source.name)
         bad = 0 if without is None else len(without.bad)
-        writer.add_key_value_metadata({"llnm": json.dumps(_summary(found, ignored, left_out, bad))})
+        kept = {**_summary(found, ignored, left_out, bad), "described": read_description(source)}
+        writer.add_key_value_metadata({"llnm": json.dumps(kept)})
         writer.close()
         os.replace(partial, target)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -250,7 +259,7 @@ def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.Reco
 def _known(names: list[str], where: str) -> dict[str, Field]:
     """Raw column name → field."""
     plain = [name.strip().lower() for name in names]
-    known = {raw: KNOWN[name] for raw, name in zip(names, plain, strict=True) if name in KNOWN}
+    known = {raw: spec for raw, name in zip(names, plain, strict=True) if (spec := _field(name)) is not None}
     for wanted, spec in ((PROBABILITY_NAMES, PROBABILITY), (LABEL_NAMES, FIELD["llnm"])):
         at = [plain.index(name) for name in wanted if name in plain]
         if not at:
@@ -515,7 +524,7 @@ def _raise_faults(found: _Found, where: str) -> None:
     faults = tuple(Fault(c, what, np.concatenate(rows), fix) for (c, what, fix), rows in found.faults.items())
     names = {f.column: f.column.strip().lower() for f in faults}
     unusable = tuple(dict.fromkeys(
-        n for n in names.values() if n in KNOWN and n != "case_id" and not found.values.get(n, 0)
+        n for n in names.values() if _field(n) is not None and n != "case_id" and not found.values.get(n, 0)
     ))  # fmt: skip
     lost = [f.rows for f in faults if names[f.column] not in unusable]
     bad = np.unique(np.concatenate(lost)) if lost else np.empty(0, np.int64)

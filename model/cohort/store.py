@@ -29,7 +29,7 @@ from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError
 
-FORMAT = 3
+FORMAT = 4
 MAX_CELLS = 8_000_000
 """Numbers in a cube, at most (64 MB); a finer one is not kept, and the rows are counted."""
 KEPT_CUBES = 64
@@ -63,6 +63,7 @@ class CohortStore:
     left_out : known columns without one usable value.
     options : cases of each value, for each field that can be filtered by.
     ranges : smallest and largest value of each number.
+    described : what the table says of itself: model, and how it was explained (`model.cohort.explained`).
     """
 
     file: Path
@@ -75,6 +76,7 @@ class CohortStore:
     left_out: tuple[str, ...]
     options: Mapping[str, Mapping[str, int]]
     ranges: Mapping[str, tuple[float, float]]
+    described: Mapping[str, Any]
     _codes: Mapping[str, Mapping[str, int]] = field(repr=False)
     _steps: int = field(repr=False)
     _cubes: OrderedDict[tuple[str, ...], Cube | None] = field(default_factory=OrderedDict, repr=False, compare=False)
@@ -140,6 +142,7 @@ class CohortStore:
             left_out=tuple(kept["left_out"]),
             options={name: values for name, values in options.items() if values},
             ranges={name: (low, high) for name, (low, high) in kept["ranges"].items()},
+            described=kept["described"],
             _codes=kept["codes"],
             _steps=kept["steps"],
         )

@@ -162,7 +162,7 @@ def read_cohort(path: Path | str, *, use_masks: bool = False) -> Cohort:
     path = Path(path)
     csv_path = path / TABLE_NAME if path.is_dir() else path
     root = csv_path.parent
-    card = _read_card(root / CARD_NAME)
+    card = read_card(root)
     schema = schema_of(card, where=str(root / CARD_NAME))
     table, notices = read_table(csv_path, schema)
     rows = set(table["provenance"].dropna())
@@ -399,7 +399,9 @@ def _read_object(path: Path) -> dict[str, object]:
     return found
 
 
-def _read_card(path: Path) -> dict[str, object]:
+def read_card(root: Path) -> dict[str, object]:
+    """The card of a cohort folder, empty where it has none; raises `CaseError` where it cannot be read."""
+    path = root / CARD_NAME
     if not path.is_file():
         return {}
     card = _read_object(path)

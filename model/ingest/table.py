@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from model.errors import CaseError, FieldError
 from model.ingest.messages import MAX_TOLD, list_faults, nearest, short, some, told
@@ -47,7 +49,7 @@ _Faults = list[tuple[int, str]]  # (row number, what is wrong)
 
 
 @dataclass(frozen=True)
-class _Sheet:
+class Sheet:
     """A table as text: column names in lower case, the rows that are not empty with their numbers, the separator."""
 
     header: list[str]
@@ -69,9 +71,28 @@ def read_table(path: Path, schema: Schema = DEFAULT) -> tuple[pd.DataFrame, tupl
     CaseError
         If the file is missing or no table, or for everything wrong in its cells together.
     """
+    sheet = next(iter_sheets(path, schema))
+    table, faults, notices = parse_sheet(sheet, path.parent, schema)
+    if faults:
+        raise list_faults([f"row {number}, {fault}" for number, fault in faults], where=str(path))
+    return table, notices
+
+
+def parse_sheet(sheet: Sheet, root: Path, schema: Schema = DEFAULT) -> tuple[pd.DataFrame, list[tuple[int, str]], tuple[str, ...]]:
+    """Validate a table, or a part of one.
+
+    Parameters
+    ----------
+    sheet : from `iter_sheets`.
+    root : folder that its pictures lie in.
+    schema : of the cohort.
+
+    Returns
+    -------
+    The table as `read_table` gives it, a row for each of the sheet; its faults as (row number, what is wrong), whose cells
+    are missing in the table; and notices.
+    """
     specs = {**schema.by_name, **_BESIDE}
-    sheet = _read_sheet(path, specs)
-    _check_header(sheet.header, str(path), schema)
     has_images = not set(IMAGE_COLUMNS).isdisjoint(sheet.header)
     faults: _Faults = _check_lengths(sheet)
     columns: dict[str, _Values] = {}
@@ -79,12 +100,10 @@ def read_table(path: Path, schema: Schema = DEFAULT) -> tuple[pd.DataFrame, tupl
         columns[column], bad = _parse_column(column, spec, sheet)
         faults += bad
     faults += _check_ids(sheet.numbers, columns["case_id"])
-    faults += _check_paths(path.parent, sheet.numbers, columns, specs, required=has_images)
+    faults += _check_paths(root, sheet.numbers, columns, specs, required=has_images)
     faults += _settle_spacing(sheet.numbers, columns)
     columns["report_text"], notices, bad = _clean_reports(sheet.numbers, columns["report_text"])
     faults += bad
-    if faults:
-        raise list_faults([f"row {number}, {fault}" for number, fault in sorted(faults)], where=str(path))
     if unknown := [f"{short(c)}{nearest(c, specs)}" for c in sheet.header if c and c not in specs]:
         notices.insert(0, f"Unknown columns were ignored: {some(unknown)}.")
     if not has_images:
@@ -92,7 +111,8 @@ def read_table(path: Path, schema: Schema = DEFAULT) -> tuple[pd.DataFrame, tupl
             "The table names no pictures: whatever is predicted of its cases rests on reports and fields alone."
         )
     del columns[SPACING.name]
-    return pd.DataFrame({c: _series(specs[c], values) for c, values in columns.items()}), tuple(notices)
+    table = pd.DataFrame({c: _series(specs[c], values) for c, values in columns.items()})
+    return table, sorted(faults), tuple(notices)
 
 
 def present_values(row: Mapping[str, object], schema: Schema = DEFAULT) -> dict[str, Value]:
@@ -109,38 +129,88 @@ def present_values(row: Mapping[str, object], schema: Schema = DEFAULT) -> dict[
     return values
 
 
-def _read_sheet(path: Path, specs: Mapping[str, Field]) -> _Sheet:
+def iter_sheets(path: Path, schema: Schema = DEFAULT, size: int | None = None) -> Iterator[Sheet]:
+    """A table as text, in parts of at most `size` rows that are not empty, read as they are asked for; whole where None.
+
+    Parameters
+    ----------
+    path : text separated by commas, semicolons or tabs, or Parquet.
+    schema : of the cohort.
+    size : rows of a part.
+
+    Raises
+    ------
+    CaseError
+        If the file is missing or no table, lacks the column `case_id`, or holds no case.
+    """
     where = str(path)
+    header: list[str] = []
+    rows, numbers, separator, found = list[list[str]](), list[int](), ",", False
     try:
-        data = path.read_bytes()
+        for number, separator, row in _parquet_lines(path) if path.suffix.lower() == ".parquet" else _text_lines(path, schema):
+            if number == 1:
+                header = [name.strip().lower() for name in row]
+                _check_header(header, where, schema)
+            elif any(cell.strip() for cell in row):
+                rows.append(row)
+                numbers.append(number)
+                found = True
+            if size is not None and len(rows) == size:
+                yield Sheet(header, rows, numbers, separator)
+                rows, numbers = [], []
     except FileNotFoundError:
         fix = f"Name a cohort folder with {TABLE_NAME} in it, or the table itself."
         raise CaseError("the file is missing", where=where, fix=fix) from None
+    except pa.ArrowException as error:
+        raise CaseError(f"no readable Parquet: {short(str(error))}", where=where, fix="Write the file again.") from error
     except OSError as error:
         raise CaseError(f"cannot be read ({error.strerror})", where=where, fix="Check the path.") from error
-    text = _decode(data, where)
-    first = text.split("\n", 1)[0].replace('"', "").lower()
-    separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & specs.keys()))
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error as error:
         fix = "Look for a quotation mark that is never closed."
         raise CaseError(f"no readable table: {error}", where=where, fix=fix) from error
-    filled = [n for n, row in enumerate(lines) if n and any(cell.strip() for cell in row)]
-    if not filled:
+    if not found:
         raise CaseError("the table holds no case", where=where, fix="Give a header and one row for each case.")
-    header = [name.strip().lower() for name in lines[0]]
-    return _Sheet(header, [lines[n] for n in filled], [n + 1 for n in filled], separator)
+    if rows:
+        yield Sheet(header, rows, numbers, separator)
 
 
-def _decode(data: bytes, where: str) -> str:
-    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1252"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise CaseError("neither UTF-8 nor Windows-1252 text", where=where, fix="Save the table as “CSV UTF-8”.")
+def _text_lines(path: Path, schema: Schema) -> Iterator[tuple[int, str, list[str]]]:
+    """Number of a row, the separator, its cells; the first row is the header."""
+    with path.open(encoding=_encoding(path), newline="") as file:
+        first = file.readline().replace('"', "").lower()
+        file.seek(0)
+        known = schema.by_name.keys() | _BESIDE.keys()
+        separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & known))
+        for number, row in enumerate(csv.reader(file, delimiter=separator), 1):
+            yield number, separator, row
+
+
+def _parquet_lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """As `_text_lines`, each cell as it would stand in a table of text."""
+    with pq.ParquetFile(path) as file:
+        yield 1, ",", file.schema_arrow.names
+        number = 1
+        for batch in file.iter_batches(1024):
+            for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                number += 1
+                yield number, ",", ["" if cell is None or cell != cell else str(cell) for cell in cells]
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, UTF-16 or Windows-1252, whichever the whole file is."""
+    with path.open("rb") as file:
+        utf_16 = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        for encoding in ("utf-16",) if utf_16 else ("utf-8-sig", "cp1252"):
+            decoder = codecs.getincrementaldecoder(encoding)()
+            file.seek(0)
+            try:
+                while block := file.read(1 << 20):
+                    decoder.decode(block)
+                decoder.decode(b"", final=True)
+                return encoding
+            except UnicodeDecodeError:
+                continue
+    raise CaseError("neither UTF-8 nor Windows-1252 text", where=str(path), fix="Save the table as “CSV UTF-8”.")
 
 
 def _check_header(header: list[str], where: str, schema: Schema) -> None:
@@ -151,7 +221,7 @@ def _check_header(header: list[str], where: str, schema: Schema) -> None:
         raise CaseError(f"there is no column case_id{nearest('case_id', header)}", where=where, fix=fix)
 
 
-def _check_lengths(sheet: _Sheet) -> _Faults:
+def _check_lengths(sheet: Sheet) -> _Faults:
     """Rows with more filled cells than columns; shorter ones are taken to end in empty cells."""
     width = len(sheet.header)
     return [
@@ -161,7 +231,7 @@ def _check_lengths(sheet: _Sheet) -> _Faults:
     ]
 
 
-def _parse_column(column: str, spec: Field, sheet: _Sheet) -> tuple[_Values, _Faults]:
+def _parse_column(column: str, spec: Field, sheet: Sheet) -> tuple[_Values, _Faults]:
     """Values of a column and its faults; each distinct cell is parsed once."""
     if column not in sheet.header:
         return [None] * len(sheet.rows), []

@@ -20,8 +20,9 @@ from tests.dashboard.test_pages import ROOT, opened
 NAMED = {
     "distance-curve", "split-curve", "lobe-map", "near-far", "risk-atlas", "roc", "precision-recall", "calibration", "decision",
     "impact", "forest", "gaps", "stages", "table-one", "odds-ratios", "ablation", "select-cases-0",
+    "driver-shares", "driver-swarm", "driver-dependence", "driver-cluster-heat", "driver-errors",
 }  # fmt: skip
-EVERYTHING = {"quality": "1", "statistics": "1", "atlas": "1", "near": "1", "select": "1", "split": "sex"}
+EVERYTHING = {"quality": "1", "statistics": "1", "atlas": "1", "near": "1", "select": "1", "split": "sex", "drivers": "1"}
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Shown:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
     """Records as the page goes, through the one function that every figure passes and the one that every table passes."""
-    from dashboard.cohort import atlas, distance, position, quality, readers, selecting, statistics
+    from dashboard.cohort import atlas, distance, drivers, position, quality, readers, selecting, statistics
 
     kept = Shown()
     drawn, tabled = parts.figure, statistics._table
@@ -49,7 +50,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
         kept.tables[key], kept.methods[key] = table if data is None else data, method
         tabled(table, caption, key, method, data)
 
-    for section in (atlas, distance, position, quality, readers, selecting):
+    for section in (atlas, distance, drivers, position, quality, readers, selecting):
         monkeypatch.setattr(section, "figure", record)
     monkeypatch.setattr(statistics, "_table", record_table)
     return kept

@@ -98,3 +98,25 @@ def test_field_table_of_the_samples_is_the_schema_s() -> None:
     from model.schema import fields_as_markdown
 
     assert fields_as_markdown() in (SAMPLES / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["scored.parquet", "cohort.parquet"])
+def test_shipped_tables_are_explained_by_the_shipped_model(name: str, shipped: Predictor) -> None:
+    from model.cohort.explained import BASE, explanations, read_description
+
+    table, told = pd.read_parquet(SAMPLES / name), read_description(SAMPLES / name)
+    assert told["model"] == shipped.checkpoint.identity
+    found = explanations(tuple(table.columns), told)
+    assert found is not None
+    assert len(found.columns) == len(shipped.schema.groups)
+    np.testing.assert_allclose(table[list(found.columns)].sum(axis=1) + table[BASE], table["logit"], atol=1e-4)
+
+
+def test_shipped_explanations_are_those_of_the_case_page(shipped: Predictor) -> None:
+    from model.explain.shapley import group_shapley
+
+    cohort, table = read_cohort(SAMPLES), pd.read_parquet(SAMPLES / "scored.parquet").set_index("case_id")
+    for case in shipped.measure(cohort.case(c) for c in cohort.case_ids[:2]):
+        found = group_shapley(shipped, case)
+        stored = [table.loc[case.case.case_id, f"shap_{g.name}"] for g in found.groups]
+        np.testing.assert_allclose(found.values, stored, atol=0.05)  # bfloat16 rounds as the machine does

@@ -1,0 +1,84 @@
+"""The local engine: one process a core, each with its own model, each taking the next shard."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+from model.errors import CaseError
+from model.scale.job import Done, Job
+
+_SCORER = None
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""For glibc: keep the memory of large tensors for the next ones, instead of asking the system for it anew each time."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Iterator[Done]:
+    """Score shards, telling each when it is done; stopping early leaves the others undone.
+
+    Parameters
+    ----------
+    workers : processes; all cores where None. One shard, or one worker, runs in this process.
+
+    Raises
+    ------
+    CaseError
+        If a worker died, as of too little memory.
+    """
+    workers = min(workers or cores(), len(shards))
+    if workers <= 1:
+        from model.scale.shard import Scorer
+
+        scorer = Scorer(job)
+        yield from (scorer(shard) for shard in shards)
+        return
+    # A fresh interpreter each: torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (job, os.getpid()))
+    before = {name: os.environ.get(name) for name in MEMORY}
+    os.environ.update({name: value for name, value in MEMORY.items() if before[name] is None})
+    try:
+        for future in as_completed([pool.submit(_score, shard) for shard in shards]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise CaseError(
+            "a worker process died, perhaps of too little memory", where="score",
+            fix="Run the same command again with fewer --workers: it goes on where it stopped.",
+        ) from None  # fmt: skip
+    finally:
+        for name in (n for n, value in before.items() if value is None):
+            os.environ.pop(name, None)
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare(job: Job, parent: int) -> None:
+    """Load the model once a process; its share of the cores is one."""
+    global _SCORER
+    import torch
+
+    from model.scale.shard import Scorer
+
+    torch.set_num_threads(1)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    _SCORER = Scorer(job)
+
+
+def _follow(parent: int) -> None:
+    """End with the parent: a killed one cannot tell its workers."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _score(shard: int) -> Done:
+    assert _SCORER is not None
+    return _SCORER(shard)

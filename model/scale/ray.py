@@ -1,0 +1,91 @@
+"""The Ray engine: the same function on a Ray Data pipeline, on this machine or, with RAY_ADDRESS set, on a cluster.
+
+Every node must have the project installed and see the cohort, the checkpoint and the output folder under the same paths.
+Shards are read from Parquet and written to Parquet by the workers themselves; only their numbers travel.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from model.errors import CaseError
+from model.scale.job import Done, Job
+from model.scale.local import MEMORY, cores
+
+
+class _Worker:
+    """A process of the pipeline, with its own model."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        from model.scale.shard import Scorer
+
+        torch.set_num_threads(1)
+        self.scorer = Scorer(job)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        done = [asdict(self.scorer(int(shard))) for shard in batch["shard"]]
+        return {name: np.array([d[name] for d in done]) for name in done[0]}
+
+
+def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Iterator[Done]:
+    """Score shards; as `model.scale.local.run`.
+
+    Parameters
+    ----------
+    workers : processes; where None, all cores of this machine, or one for each CPU of the cluster.
+
+    Raises
+    ------
+    CaseError
+        If Ray is not installed, or the pipeline failed.
+    """
+    # Nothing is told to anyone about a hospital's runs.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise CaseError(
+            "Ray is not installed",
+            where="--engine ray",
+            fix="Run pip install 'llnm-explorer[ray]', or use --engine local.",
+        ) from None
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ours = not ray.is_initialized()
+    if ours:
+        here: dict[str, Any] = (
+            {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or cores(), "include_dashboard": False}
+        )
+        ray.init(
+            log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, runtime_env={"env_vars": MEMORY}, **here
+        )  # fmt: skip
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        resources: Callable[[], dict[str, float]] = ray.cluster_resources
+        count = min(workers or int(resources().get("CPU", 1)), len(shards))
+        listed = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+        scored = listed.map_batches(
+            _Worker, fn_constructor_args=(job,), batch_size=1, batch_format="numpy", num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=count),
+        )  # fmt: skip
+        for row in scored.iter_rows():
+            yield Done(int(row["shard"]), int(row["cases"]), int(row["refused"]))
+    except ray.exceptions.RayError as error:
+        first = str(error).strip().splitlines()[-1][:300]
+        raise CaseError(
+            f"the pipeline failed: {first}", where="--engine ray", fix="Run the same command again."
+        ) from error
+    finally:
+        if ours:
+            ray.shutdown()

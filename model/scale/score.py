@@ -1,0 +1,289 @@
+"""`llnm score`: a cohort of any size → one table of scored and explained cases, resumable by shard.
+
+The rows of the cohort are put into shards; an engine scores them, each into a file written whole or not at all; at last the
+files become one table. A run that was stopped, however it was, goes on with the shards that are missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import uuid
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from model.cohort.explained import METADATA, read_description
+from model.errors import CaseError
+from model.ingest.card import schema_of
+from model.ingest.cases import CARD_NAME, read_card
+from model.ingest.files import atomic_write_text
+from model.ingest.table import PATH_COLUMNS, TABLE_NAME, iter_sheets
+from model.scale import local
+from model.scale.columns import optional
+from model.scale.job import EXPLAINED_SHARD, FORMAT, SHARD, Done, Job
+from model.schema import Group, Schema
+from model.train.folders import SHIPPED
+
+Engine = Literal["local", "ray"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished run.
+
+    Parameters
+    ----------
+    out : the scored table.
+    cases, refused : how many were scored, and refused.
+    side_table : CSV of the refused ones (case, reason); None where none was.
+    kept : shards that an earlier run had already scored.
+    shards : of this run.
+    """
+
+    out: Path
+    cases: int
+    refused: int
+    side_table: Path | None
+    kept: int
+    shards: int
+
+
+def score(
+    cohort: Path, out: Path, *, checkpoint: Path = SHIPPED, device: str | None = None, explain: bool = False,
+    exact: bool = False, engine: Engine = "local", workers: int | None = None, batch: int = 32, shard: int | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Summary:  # fmt: skip
+    """Score a cohort into one table that the Cohort page opens.
+
+    Parameters
+    ----------
+    cohort : cohort folder, or its table (CSV or Parquet).
+    out : Parquet or CSV file, or a folder, which gets `scored.parquet`.
+    checkpoint, device : the model, and what it runs on.
+    explain, exact : Shapley values of every case too; from every coalition.
+    engine : "local" for processes of this machine, "ray" for a Ray cluster that sees the same files.
+    workers : processes; all cores where None.
+    batch : cases that go through the networks together.
+    shard : cases of a shard; 256, or 16 with explanations, where None.
+    progress : told rows done and in all.
+
+    Raises
+    ------
+    CaseError
+        If the cohort's table cannot be read, no case could be scored, or a worker died.
+    CheckpointError
+        If the model cannot be loaded.
+    """
+    out = _file(out)
+    table = cohort / TABLE_NAME if cohort.is_dir() else cohort
+    card = read_card(table.parent)
+    name = str(card.get("name") or table.parent.resolve().name)
+    rows = shard or (EXPLAINED_SHARD if explain else SHARD)
+    parts = out.with_name(f".{out.name}.parts")
+    schema = schema_of(card, where=str(table.parent / CARD_NAME))
+    identity, groups = _model(checkpoint)
+    job = Job(
+        cohort=name, provenance="synthetic" if card.get("provenance") == "synthetic" else "user", root=table.parent.resolve(),
+        parts=parts.resolve(), checkpoint=checkpoint.resolve(), device=device, explain=explain, exact=exact, batch=batch,
+    )  # fmt: skip
+    found = _looked_through(table, rows, schema)
+    settings = {"format": FORMAT, "model": identity, "explain": explain, "exact": exact, "batch": batch, "rows": rows}
+    key = hashlib.sha256(json.dumps([settings, found.digest], sort_keys=True).encode()).hexdigest()[:32]
+    if read_description(out).get("key") == key:
+        return _as_it_is(out, found.shards)
+    _stage(job, table, rows, schema, key)
+    job = replace(job, doubled=found.doubled)
+    todo = [i for i in range(found.shards) if not job.done(i).exists()]
+    total, done = found.rows, found.rows - sum(found.sizes[i] for i in todo)
+    progress(done, total)
+    for finished in _run(engine, job, todo, workers):
+        done += found.sizes[finished.shard]
+        progress(done, total)
+    described = {"model": identity, "cohort": name, "key": key, "rows": total}
+    if explain:
+        described |= {"explanation": described_explanation(groups, exact=exact)}
+    cases, refused = _merged(job, found.shards, out, schema, described)
+    shutil.rmtree(parts)
+    return Summary(out, cases, refused, _side_table(out) if refused else None, found.shards - len(todo), found.shards)
+
+
+def _as_it_is(out: Path, shards: int) -> Summary:
+    """A table that the same run wrote before."""
+    side_table, cases = _side_table(out), pq.read_metadata(out).num_rows
+    refused = read_description(out)["rows"] - cases
+    return Summary(out, cases, refused, side_table if refused else None, shards, shards)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """A cohort's table looked through once: rows of each shard, rows whose case came before, a digest of all."""
+
+    sizes: list[int]
+    doubled: frozenset[int]
+    digest: str
+
+    @property
+    def shards(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def rows(self) -> int:
+        return sum(self.sizes)
+
+
+def _looked_through(table: Path, rows: int, schema: Schema) -> _Manifest:
+    """Rows, pseudonyms, and files by size and time of change: a run goes on only with what it began with."""
+    digest, hashes, numbers, sizes = hashlib.sha256(), array("Q"), array("Q"), []
+    for sheet in iter_sheets(table, schema, rows):
+        sizes.append(len(sheet.rows))
+        at = sheet.header.index("case_id")
+        files = [i for i, name in enumerate(sheet.header) if name in PATH_COLUMNS]
+        digest.update(repr(sheet).encode())
+        for number, row in zip(sheet.numbers, sheet.rows, strict=True):
+            if at < len(row) and row[at].strip():
+                hashes.append(
+                    int.from_bytes(hashlib.blake2b(row[at].strip().encode(), digest_size=8).digest(), "little")
+                )
+                numbers.append(number)
+            for i in files:
+                if i < len(row) and row[i].strip():
+                    try:
+                        there = os.stat(table.parent / row[i].strip())
+                    except (OSError, ValueError):
+                        continue  # told when the shard is read
+                    digest.update(f"{there.st_size} {there.st_mtime_ns} ".encode())
+    ids = np.frombuffer(hashes, np.uint64)
+    _, first = np.unique(ids, return_index=True)
+    later = np.setdiff1d(np.arange(len(ids)), first)
+    return _Manifest(sizes, frozenset(int(numbers[i]) for i in later), digest.hexdigest())
+
+
+def _stage(job: Job, table: Path, rows: int, schema: Schema, key: str) -> None:
+    """Lay the shards ready, unless the same run did before; the parts of another run are thrown away."""
+    plan = job.parts / "plan.json"
+    if plan.exists() and json.loads(plan.read_text("utf-8")).get("key") == key:
+        return
+    shutil.rmtree(job.parts, ignore_errors=True)
+    from model.scale.shard import write_given
+
+    for i, sheet in enumerate(iter_sheets(table, schema, rows)):
+        write_given(job, i, sheet)
+    (job.parts / "done").mkdir(parents=True, exist_ok=True)
+    atomic_write_text(plan, json.dumps({"key": key}))
+
+
+def _run(engine: Engine, job: Job, shards: list[int], workers: int | None) -> Iterator[Done]:
+    if not shards:
+        return iter(())
+    if engine == "ray":
+        from model.scale import ray
+
+        return ray.run(job, shards, workers=workers)
+    return local.run(job, shards, workers=workers)
+
+
+def _merged(job: Job, shards: int, out: Path, cohort: Schema, described: dict[str, Any]) -> tuple[int, int]:
+    """One table of all shards, one after another, and the side table; cases scored and refused."""
+    from model.scale.shard import REFUSED
+
+    files = [job.done(i) for i in range(shards)]
+    schema, refused, held = pq.read_schema(files[0]), list[list[str]](), dict.fromkeys(optional(cohort), 0)
+    cases = 0
+    for file in files:
+        metadata = pq.read_metadata(file)
+        cases += metadata.num_rows
+        refused += json.loads(metadata.metadata[REFUSED])
+        for group in range(metadata.num_row_groups if metadata.num_rows else 0):
+            for i, name in enumerate(schema.names):
+                if name in held:
+                    column = metadata.row_group(group).column(i)
+                    held[name] += column.num_values - column.statistics.null_count
+    if not cases:
+        told = "; ".join(f"{case}: {why}" for case, why in refused[:3])
+        raise CaseError(f"none of {len(refused):,} cases could be scored ({told})", where="score", fix="Mend them.")
+    kept = [name for name in schema.names if held.get(name, 1)]
+    metadata = {METADATA: json.dumps(described)}
+    chosen = pa.schema([schema.field(name) for name in kept], metadata)
+    _written(files, out, chosen)
+    side_table = _side_table(out)
+    if refused:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("case_id", "reason"), *refused])
+        atomic_write_text(side_table, text.getvalue())
+    else:
+        side_table.unlink(missing_ok=True)
+    return cases, len(refused)
+
+
+def _written(files: list[Path], out: Path, schema: pa.Schema) -> None:
+    """Write the shards one after another, some rows at a time; the file is whole or not there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{uuid.uuid4().hex}.partial")
+    try:
+        with pa_csv.CSVWriter(partial, schema) if out.suffix == ".csv" else pq.ParquetWriter(partial, schema) as writer:
+            for block in _blocks(files, schema):
+                writer.write_table(block)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, out)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _blocks(files: list[Path], schema: pa.Schema, rows: int = 1 << 14) -> Iterator[pa.Table]:
+    """Shards joined to tables of about so many rows, so that a row group is not as small as a shard."""
+    held: list[pa.Table] = []
+    for file in files:
+        held.append(pq.read_table(file, columns=schema.names).cast(pa.schema(list(schema))))
+        if sum(map(len, held)) >= rows:
+            yield pa.concat_tables(held).combine_chunks().replace_schema_metadata(schema.metadata)
+            held = []
+    if held:
+        yield pa.concat_tables(held).combine_chunks().replace_schema_metadata(schema.metadata)
+
+
+def _file(out: Path) -> Path:
+    if out.suffix in (".parquet", ".csv"):
+        return out
+    if out.suffix and not out.is_dir():
+        raise CaseError(f"ending {out.suffix!r}", where=str(out), fix="Name a .parquet or .csv file, or a folder.")
+    return out / "scored.parquet"
+
+
+def _side_table(out: Path) -> Path:
+    return out.with_name(f"{out.stem}_refused.csv")
+
+
+def _model(checkpoint: Path) -> tuple[str, tuple[Group, ...]]:
+    """Name and hash of the model, and its groups; the networks themselves are loaded by the workers."""
+    from model.train.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(checkpoint)
+    return loaded.identity, loaded.schema.groups
+
+
+def described_explanation(groups: Sequence[Group], *, exact: bool) -> dict[str, Any]:
+    """How the Shapley values of these groups came about, for whoever opens the table."""
+    from model.explain.shapley import COALITIONS
+
+    few = f"at most {COALITIONS} coalitions, exact where there are no more"
+    return {
+        "method": f"Shapley values over feature groups, from {'every coalition' if exact else few}",
+        "baseline": "every group missing (the model's learned “missing” tokens)",
+        "unit": "calibrated logit",
+        "groups": {group.name: {"label": group.label, "fields": list(group.fields)} for group in groups},
+    }
