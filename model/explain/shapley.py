@@ -147,7 +147,8 @@ def backgrounds(here: MeasuredCase, pool: Sequence[MeasuredCase]) -> dict[str, B
 
 @torch.inference_mode()
 def group_shapley(
-    predictor: Predictor, measured: MeasuredCase, background: Background | None = None, *, exact: bool = False
+    predictor: Predictor, measured: MeasuredCase, background: Background | None = None, *, exact: bool = False,
+    coalitions: int | None = None,
 ) -> ShapleyResult:
     """Shapley values of one case over the groups of the model's schema, in calibrated logits and in probability.
 
@@ -159,6 +160,7 @@ def group_shapley(
     exact : run every coalition; else the values are estimated where there are more than `COALITIONS`
         (`COALITIONS_OF_MANY` against a background cohort). The network then runs in bfloat16 where the device computes
         in it, but for the two worths that are shown: what the values sum to is exact.
+    coalitions : so many at most instead; fewer are quicker and less exact.
     """
     inputs, groups = predictor.encode([measured]), predictor.schema.groups
     hidden = drop_groups(inputs, torch.zeros(1, len(groups), dtype=torch.bool, device=predictor.device), predictor.schema)
@@ -167,7 +169,7 @@ def group_shapley(
     # A group that neither side has changes nothing.
     other = [given_groups(rest.rows([i]), predictor.net.config, predictor.schema) for i in range(len(rest))]
     players = [g for g in range(len(groups)) if present[g] or any(given[g] for given in other)]
-    few = COALITIONS if background is None else COALITIONS_OF_MANY
+    few = coalitions or (COALITIONS if background is None else COALITIONS_OF_MANY)
     whole = 1 << len(players)
     masks = coalition_design(len(players), whole if exact else few)
     reduced = len(masks) < whole and has_bfloat16(predictor.device)
