@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -295,6 +295,16 @@ def llnm(*arguments: str, start: Sequence[str] = ("-m", "model.cli")) -> subproc
     )
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as the processes that are started: sums of floats depend on how they are shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_killed_and_started_again_the_weights_are_the_same(make_table, tmp_path: Path):  # type: ignore[no-untyped-def]
     folder, runs = make_table(), tmp_path / "runs"
     process = llnm("train", str(folder), "--out", str(runs / "a"), "--epochs", "30", *COMMAND, start=("-c", SLOW))
