@@ -109,7 +109,8 @@ figure = atlas_figure(atlas, {where}{mark})
         st.markdown(_said_of(atlas, name, point, kind))
     if note:
         st.caption(note)
-    _published(atlas)
+    if part.is_llnm:
+        _published(atlas)
 
 
 def _position(axis: Axis, point: FloatArray | None) -> float:

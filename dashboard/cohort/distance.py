@@ -21,7 +21,7 @@ from dashboard.figures.risk_curve import (
     subgroup_curves,
 )
 from dashboard.figures.style import percent
-from dashboard.parts import Method, figure, missing, problem
+from dashboard.parts import Method, figure, literal, missing, problem
 from model.cohort.adjusted import MAX_LEVELS, AdjustedCurve, Missing, Numbers, adjusted_curve
 from model.cohort.curves import RiskCurve, distance_grid, knot_count, level_distance, risk_curve
 from model.cohort.store import CohortStore
@@ -74,7 +74,7 @@ def _shown(part: Part) -> None:
     crossing = None if read is None else level_distance(read, level)
     smooth = {"observed": observed, "predicted": predicted, "adjusted": None if adjusted is None else adjusted.curve}
     figure(
-        distance_curve(bins, observed, predicted, smooth["adjusted"], crossing),
+        distance_curve(bins, observed, predicted, smooth["adjusted"], crossing, outcome=part.outcome),
         f"{counts.with_distance:,} cases with a measured distance ({counts.cases - counts.with_distance:,} without). Points: "
         "observed rate in bins of 0.5 mm with 95 % Wilson intervals; line: restricted cubic spline with a pointwise 95 % band; "
         "beneath: cases in each bin.",
@@ -87,8 +87,9 @@ def _shown(part: Part) -> None:
     near = counts.near(PUBLISHED_DISTANCE_MM)
     if near.denominator:
         st.markdown(
-            f"Below {PUBLISHED_DISTANCE_MM} mm: **{percent(near.value)}** had LLNM ({near.numerator:,} of {near.denominator:,}; "
-            f"95 % {percent(near.low)}–{percent(near.high)}). Published, on real patients: above {percent(PUBLISHED_RISK)}."
+            f"Below {PUBLISHED_DISTANCE_MM} mm: **{percent(near.value)}** had {literal(part.outcome)} "
+            f"({near.numerator:,} of {near.denominator:,}; 95 % {percent(near.low)}–{percent(near.high)})."
+            + (f" Published, on real patients: above {percent(PUBLISHED_RISK)}." if part.is_llnm else "")
         )
     if read is None:
         st.info("Too few cases for a smooth curve; the bins are shown.", icon=":material/info:")
@@ -142,7 +143,7 @@ def _method(
     lines += [
         "table = distance_table(bins, smooth)",
         'figure = distance_curve(bins, smooth.get("observed"), smooth.get("predicted"), smooth.get("adjusted")'
-        + (", level)" if read is not None else ")"),
+        + (", level" if read is not None else "") + ", outcome=cohort.outcome)",
     ]
     return part.method(words, "\n".join(lines))
 
@@ -164,12 +165,13 @@ def _call(adjustment: Adjustment, cases: str) -> str:
 def _controls(part: Part) -> tuple[float, Adjustment]:
     """The level, and what to adjust for; all of it in the address bar."""
     left, right = st.columns([2, 3], gap="large", vertical_alignment="top")
+    usual = round(100 * PUBLISHED_RISK) if part.is_llnm else 50
     try:
-        start = min(max(int(state.read("level") or 100 * PUBLISHED_RISK), 5), 95)
+        start = min(max(int(state.read("level") or usual), 5), 95)
     except ValueError:
-        start = round(100 * PUBLISHED_RISK)
+        start = usual
     level = left.slider("Distance below which the risk exceeds (%)", 5, 95, start, key="level")
-    state.write(level=None if level == round(100 * PUBLISHED_RISK) else str(level))
+    state.write(level=None if level == usual else str(level))
     options = [c for c in part.store.columns if _may_adjust(part.store, c)]
     wanted = [c for c in state.read("adjust").split(",") if c in options]
     chosen = right.multiselect(
@@ -311,11 +313,12 @@ def _split(part: Part, level: float, adjustment: Adjustment) -> None:
             f"found = curves_by_group(cases, division(cases, {by!r}), grid, adjust={list(apart.columns)!r}, "
             f"numbers={apart.numbers!r}, missing={apart.missing!r})",
             "table = curves_table(found.curves)",
-            "figure = subgroup_curves(found.curves)",
+            "figure = subgroup_curves(found.curves, outcome=cohort.outcome)",
         ]
     )
     figure(
-        subgroup_curves(found.curves), f"{what} by {_label(by).lower()}, with pointwise 95 % bands.{note}", key="split-curve",
+        subgroup_curves(found.curves, outcome=part.outcome),
+        f"{what} by {_label(by).lower()}, with pointwise 95 % bands.{note}", key="split-curve",
         data=curves_table(found.curves),
         method=part.method(
             f"{what} over the capsule distance was estimated within each group ({', '.join(found.curves)}) by logistic "

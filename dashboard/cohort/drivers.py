@@ -156,7 +156,7 @@ def _overview(cases: _Explained) -> None:
         figure(
             draw.share_bars(found),
             f"Share of each group in what moves the predictions: mean |contribution| ÷ the sum over groups, with 95 % bootstrap "
-            f"intervals over {len(frame):,} cases.{_beside_the_paper(found, told)}",
+            f"intervals over {len(frame):,} cases.{_beside_the_paper(found, told) if cases.part.is_llnm else ''}",
             key="driver-shares", data=draw.share_table(found),
             method=cases.method(
                 "A group's share is the mean of its absolute contributions divided by the sum over groups, with percentile "
@@ -172,7 +172,7 @@ table, figure = share_table(found), share_bars(found)
     with right:
         part = f"{len(drawn):,} cases drawn at random of {len(frame):,}, the same in every row"
         figure(
-            draw.beeswarm(swarmed, told.labels, order, *draw.swarm_values(frame, told, drawn)),
+            draw.beeswarm(swarmed, told.labels, order, *draw.swarm_values(frame, told, drawn), outcome=cases.part.outcome),
             f"{part if len(drawn) < len(frame) else 'Every case'}; a row is as wide as all cases there are dense. Right "
             "of 0 raises the predicted risk. Colour: the group's first field, from its lowest value to its highest (or first "
             "to last in its list); grey: not known, or no field.",
@@ -185,7 +185,7 @@ from dashboard.figures.drivers import beeswarm, swarm_table, swarm_values
 found = swarms(values)
 order = [told.labels.index(share.group) for share in shares(values, told.labels)]
 table = swarm_table(found, told.labels)
-figure = beeswarm(found, told.labels, order, *swarm_values(cases, told, found[0].rows))
+figure = beeswarm(found, told.labels, order, *swarm_values(cases, told, found[0].rows), outcome=cohort.outcome)
 """,
             ),
         )  # fmt: skip
@@ -299,7 +299,7 @@ def _sub_phenotypes(cases: _Explained) -> Clusters | None:
     tried = ", ".join(f"{k}: {v:.2f}" for k, v in found.silhouette.items())
     verdict = "" if found.clear else " Below 0.25: no clear structure, the clusters are slices of a continuum."
     described = [f for f in DESCRIBED if f in frame]
-    table = draw.cluster_table(found, frame, described)
+    table = draw.cluster_table(found, frame, described, outcome=cases.part.outcome)
     figure(
         draw.cluster_heat(found, told.labels, order),
         f"Mean contribution (logits) in {len(found.clusters)} clusters of {len(frame):,} cases by k-means on the contributions, "
@@ -314,7 +314,7 @@ from dashboard.figures.drivers import cluster_heat, cluster_table
 probability, label = cases["probability"].to_numpy(float), cases["llnm"].to_numpy("int64")
 found = clusters(values, probability, label, told.labels, count={None if picked == "best" else int(picked)})
 order = [told.labels.index(share.group) for share in shares(values, told.labels)]
-table = cluster_table(found, cases, {described!r})
+table = cluster_table(found, cases, {described!r}, outcome=cohort.outcome)
 figure = cluster_heat(found, told.labels, order)
 """,
         ),
@@ -334,7 +334,7 @@ def _mistakes(part: Part, key: str, frame: pd.DataFrame, found: Clusters | None,
     cutoff = _cutoff()
     wrong = (probability >= cutoff) != (label == 1)
     if "case_id" in frame:
-        _worst(frame, probability, label)
+        _worst(frame, probability, label, part.outcome)
     columns = [
         c
         for c in ("centre", *(f.name for f in FIELD.values() if f.is_token), "tirads")
@@ -390,7 +390,7 @@ figure = error_bars([level for level in found if level.difference.value > 0][:8]
     return part.method(text, f"cases = cohort.rows(filters)\n{code}")
 
 
-def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray) -> None:
+def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray, outcome: str) -> None:
     rows = worst(probability, label, WORST)
     there = set(resources.sample_cohort().case_ids)
     loss, described = log_loss(probability, label), [f for f in DESCRIBED if f in frame]
@@ -399,11 +399,12 @@ def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray) -> N
         f"The {len(rows)} worst cases by log loss, of {len(frame):,}."
         + ("" if openable else " None can be opened: their pictures are not here (those of the sample cases are).")
     )
+    known = f"has {outcome}"
     told = []
     for i in rows:
         row = frame.iloc[i]
         told.append({
-            "case": str(row["case_id"]), "LLNM": "yes" if label[i] else "no", "predicted": f"{100 * probability[i]:.1f} %",
+            "case": str(row["case_id"]), known: "yes" if label[i] else "no", "predicted": f"{100 * probability[i]:.1f} %",
             "log loss": round(float(loss[i]), 2), **{field_label(f): draw.value_words(f, row[f]) for f in described},
         })  # fmt: skip
     if not openable:
@@ -418,9 +419,9 @@ def _worst(frame: pd.DataFrame, probability: FloatArray, label: np.ndarray) -> N
                 st.text(one["case"])
         with words:
             st.caption(
-                literal(f"predicted {one['predicted']}, LLNM {one['LLNM']}, log loss {one['log loss']:.2f}; ")
+                literal(f"predicted {one['predicted']}, {known}: {one[known]}, log loss {one['log loss']:.2f}; ")
                 + literal(
-                    ", ".join(f"{k}: {v}" for k, v in one.items() if k not in ("case", "LLNM", "predicted", "log loss"))
+                    ", ".join(f"{k}: {v}" for k, v in one.items() if k not in ("case", known, "predicted", "log loss"))
                 )
             )
 

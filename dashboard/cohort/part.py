@@ -15,7 +15,7 @@ from model.cohort.cube import Aggregate
 from model.cohort.discrimination import wilson
 from model.cohort.selection import CATEGORIES, RANGES, Filters
 from model.cohort.store import CohortStore
-from model.schema import FIELD
+from model.schema import FIELD, LLNM
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,16 @@ class Part:
     def identity(self) -> str:
         """The same for the same cases: what results are kept by."""
         return f"{self.store.key} {self.filters!r}"
+
+    @property
+    def outcome(self) -> str:
+        """What the labels are of, in few words and plain text: `literal` stands between it and Markdown."""
+        return self.store.outcome
+
+    @property
+    def is_llnm(self) -> bool:
+        """Whether the outcome is the paper's: its figures and the risk stages belong to no other one."""
+        return self.outcome == LLNM.short
 
     @property
     def counts(self) -> Aggregate:
@@ -81,8 +91,8 @@ filters = {filters_as_code(self.filters)}
         return (
             f"Of the {store.cases:,} cases of {self.file} ({self.name}; SHA-256 {store.key[:16]}…){left_out}, "
             f"{counts.cases:,} were "
-            f"analysed: {which}. {counts.positives:,} of {counts.cases:,} had LLNM ({percent(rate.value, 1)}, 95 % Wilson interval "
-            f"{percent(rate.low, 1)} to {percent(rate.high, 1)})."
+            f"analysed: {which}. {counts.positives:,} of {counts.cases:,} had {self.outcome} ({percent(rate.value, 1)}, "
+            f"95 % Wilson interval {percent(rate.low, 1)} to {percent(rate.high, 1)})."
         )
 
 

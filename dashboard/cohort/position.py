@@ -47,7 +47,7 @@ def _map(part: Part) -> None:
             "intervals. "
             f"Places with fewer than {FEW} cases are left grey.",
             key="lobe-map",
-            data=position_table(risks),
+            data=position_table(risks, outcome=part.outcome),
             method=part.method(
                 f"Cases were grouped by the nodule's place, side × third of the lobe or isthmus ({placed:,} with a known "
                 "place). Each "
@@ -56,13 +56,13 @@ def _map(part: Part) -> None:
                 f"""
 from dashboard.figures.lobe_map import lobe_map, position_table
 places = cohort.aggregate(filters).positions()
-table = position_table(places)
+table = position_table(places, outcome=cohort.outcome)
 figure = lobe_map(places, predicted={shown == "predicted"})
 """,
             ),
         )
     with right:
-        st.dataframe(position_table(risks), hide_index=True)
+        st.dataframe(position_table(risks, outcome=part.outcome), hide_index=True)
 
 
 @st.fragment
@@ -76,7 +76,7 @@ def _near_far(part: Part) -> None:
         test = ""
         missing("Test of interaction", f"{error.what}. {error.fix}")
     figure(
-        near_far(rows, cut),
+        near_far(rows, cut, outcome=part.outcome),
         f"Observed risk below {cut:g} mm of capsule distance and from there on, with 95 % Wilson intervals; {known:,} cases "
         f"with place and distance. Groups with fewer than {FEW} cases are not drawn.",
         key="near-far", data=near_far_table(rows, cut),
@@ -92,7 +92,7 @@ from model.cohort.position import near_and_far
 cases = cohort.rows(filters, {list(COLUMNS)!r})
 rows = near_and_far(cases, {cut!r})
 table = near_far_table(rows, {cut!r})
-figure = near_far(rows, {cut!r})
+figure = near_far(rows, {cut!r}, outcome=cohort.outcome)
 """,
         ),
     )  # fmt: skip

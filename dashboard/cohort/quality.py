@@ -13,7 +13,7 @@ from dashboard.cohort.part import Part, by_content
 from dashboard.figures import quality as draw
 from dashboard.figures.quality import told
 from dashboard.figures.style import percent
-from dashboard.parts import asked, figure, missing
+from dashboard.parts import asked, figure, literal, missing
 from model.cohort.benefit import net_benefit
 from model.cohort.bootstrap import average_precision_of, cells, interval, roc_band
 from model.cohort.calibration import CalibrationLine, calibration_curve, calibration_line
@@ -152,7 +152,7 @@ def _discrimination(part: Part, found: _Curves, point: OperatingPoint, scores: S
         missing("ROC and precision–recall curves", f"only one outcome is there (n = {len(scores):,}).")
         return
     left, right = st.columns(2)
-    counts = f"{scores.positives:,} of {len(scores):,} cases with LLNM"
+    counts = f"{scores.positives:,} of {len(scores):,} cases with {literal(part.outcome)}"
     with left:
         figure(
             draw.roc(found.roc, point, found.band),
@@ -184,13 +184,15 @@ figure = roc(curve, operating_point(scores, {point.cutoff!r}), band)
         prevalence = scores.positives / len(scores)
         figure(
             draw.precision_recall(found.precision, point, prevalence),
-            f"Precision over recall. Average precision {told(found.average)}; by chance {prevalence:.3f}, the share with LLNM.",
+            f"Precision over recall. Average precision {told(found.average)}; by chance {prevalence:.3f}, the share "
+            f"with {literal(part.outcome)}.",
             key="precision-recall",
             data=draw.precision_table(found.precision),
             method=part.method(
                 f"Precision was related to recall over all cut-offs; average precision {told(found.average)}, without "
                 "interpolation, with a "
-                f"95 % percentile interval from {ROUNDS:,} bootstrap resamples (seed 0). By chance it is the share with LLNM, "
+                f"95 % percentile interval from {ROUNDS:,} bootstrap resamples (seed 0). By chance it is the share with "
+                f"{part.outcome}, "
                 f"{prevalence:.3f}.",
                 f"""{_SCORES}
 from dashboard.figures.quality import precision_recall, precision_table
@@ -216,7 +218,7 @@ def _calibration(part: Part, found: _Curves, scores: ScoredCases) -> None:
     )  # fmt: skip
     smooth = "too few cases for a smooth curve" if found.smooth is None else "line: restricted cubic spline, 95 % band"
     figure(
-        draw.calibration(bins, found.smooth),
+        draw.calibration(bins, found.smooth, outcome=part.outcome),
         f"Calibration: observed rate against prediction. Dots: ten bins, 95 % Wilson intervals; {smooth}. {said}",
         key="calibration",
         data=draw.calibration_table(bins),
@@ -236,7 +238,7 @@ from dashboard.figures.quality import calibration, calibration_table
 from model.cohort.calibration import calibration_bins{", calibration_curve" if found.smooth is not None else ""}
 bins = calibration_bins(scores)
 table = calibration_table(bins)
-figure = calibration(bins, {"calibration_curve(scores)" if found.smooth is not None else None})
+figure = calibration(bins, {"calibration_curve(scores)" if found.smooth is not None else None}, outcome=cohort.outcome)
 """,
         ),
     )
@@ -250,7 +252,7 @@ from model.cohort.benefit import net_benefit
 benefit = net_benefit(scores, np.arange({low}, {high + 1}) / 100)
 from dashboard.figures.quality import benefit_table, %s
 table = benefit_table(benefit)
-figure = %s(benefit)
+figure = %s
 """
     benefit = net_benefit(scores, np.arange(low, high + 1) / 100)
     left, right = st.columns(2)
@@ -267,24 +269,25 @@ figure = %s(benefit)
                 f"threshold probabilities of {low} to {high} %: true positives minus false positives × t ÷ (1 − t), per "
                 "case, with a "
                 "pointwise 95 % band (normal, from the cases' own contributions).",
-                code % ("decision_curve", "decision_curve"),
+                code % ("decision_curve", "decision_curve(benefit)"),
             ),
         )
     with right:
         middle = len(benefit.threshold) // 2
         per = 1000 / benefit.cases
         figure(
-            draw.clinical_impact(benefit),
-            f"Clinical impact: of 1,000 such patients, how many are called positive and how many of these have LLNM. At "
+            draw.clinical_impact(benefit, outcome=part.outcome),
+            f"Clinical impact: of 1,000 such patients, how many are called positive and how many of these have "
+            f"{literal(part.outcome)}. At "
             f"{percent(benefit.threshold[middle])}: {per * benefit.called[middle]:.0f} called, {per * benefit.hits[middle]:.0f} "
-            f"with LLNM (n = {benefit.cases:,}).",
+            f"with {literal(part.outcome)} (n = {benefit.cases:,}).",
             key="impact",
             data=draw.benefit_table(benefit),
             method=part.method(
                 f"Clinical impact over threshold probabilities of {low} to {high} %: of 1,000 patients like these, the "
                 "number whose "
-                "predicted probability reaches the threshold, and the number of them with LLNM. No interval is drawn.",
-                code % ("clinical_impact", "clinical_impact"),
+                f"predicted probability reaches the threshold, and the number of them with {part.outcome}. No interval is drawn.",
+                code % ("clinical_impact", "clinical_impact(benefit, outcome=cohort.outcome)"),
             ),
         )
 
@@ -340,7 +343,7 @@ groups = division(cases, {by!r})
     spread = "None" if found.spread is None else "heterogeneity(found)"
     figure(
         draw.forest(found.groups, found.spread),
-        f"AUROC by {label}; beneath each name its cases with LLNM of all, and the square grows with them. "
+        f"AUROC by {label}; beneath each name its cases with {literal(part.outcome)} of all, and the square grows with them. "
         f"{_said_of_spread(found.spread)}{unknown}",
         key="forest",
         data=draw.groups_table(found.groups),
@@ -362,7 +365,8 @@ figure = forest(found, {spread})
         figure(
             draw.gap_dots(found.gaps),
             f"At the cut-off {percent(cutoff)}: each group minus the largest, {reference}, with 95 % intervals (red: without 0; "
-            "not adjusted for testing several groups). Calibration: above 0, more LLNM than predicted compared with it.",
+            f"not adjusted for testing several groups). Calibration: above 0, more {literal(part.outcome)} than predicted compared "
+            "with it.",
             key="gaps",
             data=draw.gaps_table(found.gaps),
             method=part.method(
@@ -421,6 +425,9 @@ def _said_of_spread(spread: Heterogeneity | None) -> str:
 
 
 def _stages(part: Part) -> None:
+    if not part.is_llnm:
+        missing("Stages", "they are of lateral node metastasis, which is not the outcome of this table.")
+        return
     if not all(c in part for c in ("stage", *STAGE_COLUMNS)):
         missing("Stages", "the table has no columns stage, stage_1, stage_2 and stage_3.")
         return

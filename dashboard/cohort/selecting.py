@@ -68,7 +68,7 @@ def _figure(part: Part) -> None:
     )  # fmt: skip
     some = ", drawn at random" if len(sample) == SHOWN else ""
     event = figure(
-        cases_to_select(sample, part.filters.region, drawing=drawing),
+        cases_to_select(sample, part.filters.region, drawing=drawing, outcome=part.outcome),
         f"{len(sample):,} cases with a measured distance that pass the filters{some}. {how}",
         key=key, data=sample, on_select="rerun", selection_mode=("box", "lasso") if drawing else "points",
         method=part.method(
@@ -78,7 +78,7 @@ def _figure(part: Part) -> None:
 from dataclasses import replace
 from dashboard.figures.selecting import cases_to_select
 table = cohort.sample(replace(filters, region=None), {SHOWN})
-figure = cases_to_select(table, filters.region, drawing={drawing})
+figure = cases_to_select(table, filters.region, drawing={drawing}, outcome=cohort.outcome)
 """,
         ),
     )  # fmt: skip

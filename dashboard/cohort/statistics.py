@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import resources
 from dashboard.cohort.part import Part, by_content, written
 from dashboard.figures.quality import told
-from dashboard.parts import Method, asked, methods, missing, problem
+from dashboard.parts import Method, asked, literal, methods, missing, problem
 from model.cohort.clean import SPLIT
 from model.cohort.discrimination import Estimate
 from model.cohort.regression import VARIABLES, Regression, as_table, odds_ratios
@@ -43,7 +43,7 @@ def section(part: Part) -> None:
         )
         _characteristics(part, tuple(chosen))
         _odds(part, tuple(chosen))
-    if ABLATION.exists():
+    if part.is_llnm and ABLATION.exists():
         _ablation()
 
 
@@ -76,7 +76,7 @@ def _characteristics(part: Part, chosen: tuple[str, ...]) -> None:
             f"""
 from model.cohort.table_one import table_one
 cases = cohort.rows(filters, {[*chosen, *([by] if by not in chosen else [])]!r})
-table = table_one(cases, {list(chosen)!r}, by={by!r})
+table = table_one(cases, {list(chosen)!r}, by={by!r}, outcome=cohort.outcome)
 """,
         ),
     )  # fmt: skip
@@ -96,23 +96,23 @@ def _odds(part: Part, chosen: tuple[str, ...]) -> None:
     unfit = f" No fit of all together: {found.problem}." if found.problem else ""
     n = len(found.terms)
     _table(
-        as_table(found),
-        f"Odds ratios of LLNM with 95 % Wald intervals: each variable alone, and adjusted for the others in the "
-        f"{found.cases:,} of {found.total:,} cases that have every variable ({found.positives:,} with LLNM). "
+        as_table(found, outcome=part.outcome),
+        f"Odds ratios of {part.outcome} with 95 % Wald intervals: each variable alone, and adjusted for the others in the "
+        f"{found.cases:,} of {found.total:,} cases that have every variable ({found.positives:,} with {part.outcome}). "
         f"Associations, not causes. VIF above 5: collinear.{unsure}{unfit} {P_VALUES.format(n=n, what='terms', chance=0.05 * n)}",
         "odds-ratios",
         part.method(
-            "Odds ratios of LLNM are from logistic regression (maximum likelihood, 95 % Wald intervals): of each variable "
-            "alone in the cases "
+            f"Odds ratios of {part.outcome} are from logistic regression (maximum likelihood, 95 % Wald intervals): of each "
+            "variable alone in the cases "
             f"that have it, and of all together in the {found.cases:,} of {found.total:,} cases that have every one "
             f"({found.positives:,} with "
-            "LLNM). Numbers enter linearly per the step told; categories against their first level. Collinearity is told "
-            "by the generalised "
+            f"{part.outcome}). Numbers enter linearly per the step told; categories against their first level. Collinearity is "
+            "told by the generalised "
             f"variance inflation factor (Fox and Monette 1992). Not adjusted for testing {n} terms.{unsure}{unfit}",
             f"""
 from model.cohort.regression import as_table, odds_ratios
 cases = cohort.rows(filters, {[*chosen, "llnm"]!r})
-table = as_table(odds_ratios(cases, {list(chosen)!r}))
+table = as_table(odds_ratios(cases, {list(chosen)!r}), outcome=cohort.outcome)
 """,
         ),
     )
@@ -120,7 +120,7 @@ table = as_table(odds_ratios(cases, {list(chosen)!r}))
 
 @st.cache_data(max_entries=32, show_spinner="Describing the cases …", hash_funcs=by_content)
 def _table_one(part: Part, chosen: tuple[str, ...], by: str) -> pd.DataFrame:
-    return table_one(part.rows(*chosen, by), chosen, by=by)
+    return table_one(part.rows(*chosen, by), chosen, by=by, outcome=part.outcome)
 
 
 @st.cache_data(max_entries=32, show_spinner="Fitting …", hash_funcs=by_content)
@@ -172,7 +172,7 @@ def _table(table: pd.DataFrame, caption: str, key: str, method: Method, data: pd
     """A table with its caption and downloads; `data` is what goes into the CSV where it is not the table itself."""
     names = {c: st.column_config.Column(width=290) for c in ("variable",) if c in table and "level" in table}
     st.dataframe(table, hide_index=True, height="content", column_config=names)
-    st.caption(caption)
+    st.caption(literal(caption))
     word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
     with st.container(horizontal=True):
         for label, ending, kind, made in (

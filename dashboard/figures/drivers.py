@@ -25,11 +25,10 @@ from model.cohort.discrimination import Rate
 from model.cohort.drivers import Clusters, Dependence, ErrorLevel, Share, Swarm, is_number, levels
 from model.cohort.explained import Explanations
 from model.cohort.scores import FloatArray, IntArray
-from model.schema import FIELD, Value
+from model.schema import FIELD, LLNM, Value
 
 VALUES = "Viridis"
 """Low to high values of a field, which are no risks."""
-LOGITS = "contribution to the logit of LLNM"
 
 
 def field_label(name: str) -> str:
@@ -81,6 +80,8 @@ def beeswarm(
     order: Sequence[int],
     colours: Sequence[FloatArray],
     told: Sequence[Sequence[str]],
+    *,
+    outcome: str = LLNM.short,
 ) -> go.Figure:
     """One row a group, one mark a drawn case.
 
@@ -91,6 +92,7 @@ def beeswarm(
     order : groups from top to bottom.
     colours : of each group, place of each drawn case's value among all cases, 0 (lowest) to 1; NaN where it has none.
     told : of each group, the value of each drawn case in words.
+    outcome : what is predicted, as plain text.
     """
     figure = go.Figure()
     for row, g in enumerate(order):
@@ -115,7 +117,7 @@ def beeswarm(
     )  # fmt: skip
     styled(figure, height=90 + 44 * len(order))
     figure.add_vline(x=0, line={"color": REFERENCE, "width": 1})
-    figure.update_xaxes(title=LOGITS, fixedrange=True)
+    figure.update_xaxes(title=f"contribution to the logit of {escape(outcome)}", fixedrange=True)
     figure.update_yaxes(
         tickvals=list(range(len(order))), ticktext=[folded(labels[g], 16) for g in order],
         range=[len(order) - 0.4, -0.6], showgrid=False, fixedrange=True, tickfont={"size": 11},
@@ -231,7 +233,9 @@ def cluster_heat(found: Clusters, labels: Sequence[str], order: Sequence[int]) -
     return figure
 
 
-def cluster_table(found: Clusters, frame: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
+def cluster_table(
+    found: Clusters, frame: pd.DataFrame, fields: Sequence[str], *, outcome: str = LLNM.short
+) -> pd.DataFrame:
     """One row a sub-phenotype: cases, observed rate with interval, prediction, drivers, and its fields.
 
     Parameters
@@ -245,7 +249,7 @@ def cluster_table(found: Clusters, frame: pd.DataFrame, fields: Sequence[str]) -
         described = {field_label(name): _middle(here[name]) for name in fields}
         rows.append(
             {
-                "sub-phenotype": i + 1, "cases": cluster.cases, "LLNM observed (95 %)": rate_words(cluster.observed),
+                "sub-phenotype": i + 1, "cases": cluster.cases, f"{outcome} observed (95 %)": rate_words(cluster.observed),
                 "predicted, mean": percent(cluster.predicted),
                 "driven by (logits from the mean of all)": "; ".join(f"{g} {d:+.2f}" for g, d in cluster.drivers), **described,
             }

@@ -11,6 +11,7 @@ from plotly.colors import sample_colorscale
 
 from dashboard.figures.style import MUTED, RISK, percent, styled
 from model.cohort.position import PositionRisk
+from model.schema import LLNM
 
 FEW = 10
 """Places with fewer cases are drawn without colour."""
@@ -57,12 +58,12 @@ def lobe_map(risks: tuple[PositionRisk, ...], *, predicted: bool = False) -> go.
     return figure
 
 
-def position_table(risks: tuple[PositionRisk, ...]) -> pd.DataFrame:
+def position_table(risks: tuple[PositionRisk, ...], *, outcome: str = LLNM.short) -> pd.DataFrame:
     """The places as a table with counts and intervals."""
     return pd.DataFrame(
         [
             {
-                "place": p.name, "LLNM": f"{p.observed.numerator} of {p.observed.denominator}",
+                "place": p.name, f"with {outcome}": f"{p.observed.numerator} of {p.observed.denominator}",
                 "observed (95 %)": f"{percent(p.observed.value)} ({100 * p.observed.low:.0f}–{100 * p.observed.high:.0f})"
                 if p.observed.denominator else "–",
                 "predicted": "–" if math.isnan(p.predicted) else percent(p.predicted),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures.lobe_map import FEW
 from dashboard.figures.style import LOWERS, RAISES, percent, styled
 from model.cohort.position import NearAndFar
+from model.schema import LLNM
 
 
-def near_far(rows: tuple[NearAndFar, ...], cut_mm: float) -> go.Figure:
+def near_far(rows: tuple[NearAndFar, ...], cut_mm: float, *, outcome: str = LLNM.short) -> go.Figure:
     """Two points a place, joined, each with its Wilson interval; points of fewer than 10 cases are left out."""
     figure = go.Figure()
     shown = [r for r in reversed(rows) if max(r.near.denominator, r.far.denominator) >= FEW]
@@ -32,7 +35,7 @@ def near_far(rows: tuple[NearAndFar, ...], cut_mm: float) -> go.Figure:
                           f"<extra>{name}</extra>",
         )  # fmt: skip
     styled(figure, height=130 + 38 * len(shown), legend=True)
-    figure.update_xaxes(title="observed risk of LLNM", tickformat=".0%", range=[0, 1.02], fixedrange=True)
+    figure.update_xaxes(title=f"observed risk of {escape(outcome)}", tickformat=".0%", range=[0, 1.02], fixedrange=True)
     figure.update_yaxes(fixedrange=True, showgrid=False)
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from model.cohort.curves import RiskCurve
 from model.cohort.discrimination import Estimate, OperatingPoint, PrecisionCurve, Rate, RocCurve
 from model.cohort.scores import FloatArray, IntArray
 from model.cohort.subgroups import Gap, Heterogeneity, Subgroup
+from model.schema import LLNM
 
 RATES = {
     "accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity",
@@ -52,9 +54,11 @@ def rates_table(point: OperatingPoint) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def calibration(bins: tuple[CalibrationBin, ...], curve: RiskCurve | None = None) -> go.Figure:
+def calibration(
+    bins: tuple[CalibrationBin, ...], curve: RiskCurve | None = None, *, outcome: str = LLNM.short
+) -> go.Figure:
     """Observed rate against prediction: ten bins with Wilson intervals, and smooth with its band; the diagonal is perfect."""
-    figure = _plane(_diagonal(go.Figure(), "perfect"), "predicted probability", "observed rate of LLNM")
+    figure = _plane(_diagonal(go.Figure(), "perfect"), "predicted probability", f"observed rate of {escape(outcome)}")
     if curve is not None:
         _band(figure, curve.x, curve.low, curve.high, PREDICTED)
         figure.add_scatter(
@@ -152,12 +156,12 @@ def decision_curve(benefit: Benefit) -> go.Figure:
     return figure
 
 
-def clinical_impact(benefit: Benefit) -> go.Figure:
+def clinical_impact(benefit: Benefit, *, outcome: str = LLNM.short) -> go.Figure:
     """Of 1,000 such patients, how many would be treated by the model, and how many of these have the outcome."""
     figure = go.Figure()
     for name, y, line in (
         ("called positive", benefit.called, {"color": OBSERVED, "width": 3}),
-        ("of them with LLNM", benefit.hits, {"color": PREDICTED, "width": 3, "dash": "dash"}),
+        (f"of them with {escape(outcome)}", benefit.hits, {"color": PREDICTED, "width": 3, "dash": "dash"}),
     ):
         figure.add_scatter(
             x=benefit.threshold, y=1000 * y / benefit.cases, mode="lines", name=name, line=line,

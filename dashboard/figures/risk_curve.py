@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.figures.style import ADJUSTED, MARKED, MUTED, OBSERVED, PREDICTED, REFERENCE, SUBGROUPS, percent, styled
 from model.cohort.curves import LevelDistance, RiskBin, RiskCurve
+from model.schema import LLNM
 
 PUBLISHED_DISTANCE_MM, PUBLISHED_RISK = 2.5, 0.72
 """Shen et al. 2025, Fig. 4b: mean probability above 72 % below 0.25 cm."""
@@ -21,6 +23,8 @@ def distance_curve(
     predicted: RiskCurve | None,
     adjusted: RiskCurve | None = None,
     level: LevelDistance | None = None,
+    *,
+    outcome: str = LLNM.short,
 ) -> go.Figure:
     """Observed, predicted and adjusted risk over the distance, with the number of cases beneath.
 
@@ -30,6 +34,7 @@ def distance_curve(
     observed, predicted : smooth curves; None where there are too few cases.
     adjusted : standardised curve, where covariates were chosen.
     level : distance below which the risk exceeds a level, drawn with its interval where the curve passes the level.
+    outcome : what the risk is of, as plain text; the published lines are drawn where it is LLNM.
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04)
     if observed is not None:
@@ -58,26 +63,26 @@ def distance_curve(
         marker={"color": MUTED}, text=[r.denominator for r in rates], textposition="outside", cliponaxis=False,
         showlegend=False, hovertemplate="%{y} cases<extra></extra>", row=2, col=1,
     )  # fmt: skip
-    _reference(figure)
+    _reference(figure, outcome)
     if level is not None and level.value is not None:
         _level(figure, level, level.value, bins)
-    return _axes(figure, bins)
+    return _axes(figure, bins, outcome)
 
 
-def subgroup_curves(curves: Mapping[str, RiskCurve]) -> go.Figure:
+def subgroup_curves(curves: Mapping[str, RiskCurve], *, outcome: str = LLNM.short) -> go.Figure:
     """One smooth observed curve with its band for each subgroup."""
     figure = make_subplots(rows=1, cols=1)
     for (name, curve), colour in zip(curves.items(), SUBGROUPS, strict=False):
         _band(figure, curve, colour, f"{name} (n = {curve.cases:,})")
-    _reference(figure)
+    _reference(figure, outcome)
     styled(figure, height=420, legend=True)
     figure.update_xaxes(title="capsule distance (mm)", fixedrange=True)
-    figure.update_yaxes(title="risk of LLNM", tickformat=".0%", range=[0, 1.02], fixedrange=True)
+    figure.update_yaxes(title=f"risk of {escape(outcome)}", tickformat=".0%", range=[0, 1.02], fixedrange=True)
     return figure
 
 
 def curve_table(bins: tuple[RiskBin, ...]) -> pd.DataFrame:
-    """The bins as a table: limits (mm), cases, LLNM, observed rate with interval, mean prediction."""
+    """The bins as a table: limits (mm), cases, those with the outcome, observed rate with interval, mean prediction."""
     return pd.DataFrame(
         [
             {
@@ -145,7 +150,9 @@ def _band(figure: go.Figure, curve: RiskCurve, colour: str, name: str) -> None:
     )  # fmt: skip
 
 
-def _reference(figure: go.Figure) -> None:
+def _reference(figure: go.Figure, outcome: str) -> None:
+    if outcome != LLNM.short:  # what was published is of no other outcome
+        return
     line = {"color": REFERENCE, "width": 1.2, "dash": "dot"}
     figure.add_vline(x=PUBLISHED_DISTANCE_MM, line=line, row=1, col=1)
     figure.add_hline(y=PUBLISHED_RISK, line=line, row=1, col=1)
@@ -168,10 +175,10 @@ def _level(figure: go.Figure, level: LevelDistance, value: float, bins: tuple[Ri
     )  # fmt: skip
 
 
-def _axes(figure: go.Figure, bins: tuple[RiskBin, ...]) -> go.Figure:
+def _axes(figure: go.Figure, bins: tuple[RiskBin, ...], outcome: str) -> go.Figure:
     styled(figure, height=520, legend=True)
     figure.update_layout(margin={"t": 56})
-    figure.update_yaxes(title="risk of LLNM", tickformat=".0%", range=[0, 1.02], fixedrange=True, row=1, col=1)
+    figure.update_yaxes(title=f"risk of {escape(outcome)}", tickformat=".0%", range=[0, 1.02], fixedrange=True, row=1, col=1)
     tallest = max((b.observed.denominator for b in bins), default=1)
     figure.update_yaxes(title="cases", range=[0, tallest * 1.45], fixedrange=True, nticks=3, row=2, col=1)
     figure.update_xaxes(fixedrange=True, row=1, col=1)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures.style import LOWERS, MARKED, RAISES, styled
 from model.cohort.selection import Region
+from model.schema import LLNM
 
 
-def cases_to_select(sample: pd.DataFrame, region: Region | None = None, *, drawing: bool = True) -> go.Figure:
+def cases_to_select(
+    sample: pd.DataFrame, region: Region | None = None, *, drawing: bool = True, outcome: str = LLNM.short
+) -> go.Figure:
     """One point a case, by outcome; the region that was drawn before in red.
 
     Parameters
     ----------
     sample : capsule_distance_mm, probability, llnm and, where there is one, case_id, which points carry.
     drawing : whether the mouse draws a lasso, or picks points: Streamlit tells of clicks only where it does not draw.
+    outcome : what the label is of, as plain text.
     """
     figure = go.Figure()
     ids = sample["case_id"].fillna("") if "case_id" in sample else pd.Series("", index=sample.index)
-    for hit, name, colour, symbol in ((False, "No LLNM", LOWERS, "circle"), (True, "LLNM", RAISES, "diamond")):
+    what = escape(outcome)
+    for hit, name, colour, symbol in ((False, f"No {what}", LOWERS, "circle"), (True, what, RAISES, "diamond")):
         here = (sample["llnm"] == hit).to_numpy()
         figure.add_scatter(
             x=sample["capsule_distance_mm"][here].round(2), y=sample["probability"][here].round(3), mode="markers",

@@ -14,7 +14,7 @@ from dashboard import resources, state
 from dashboard.cohort import atlas, distance, drivers, position, quality, readers, selecting, statistics
 from dashboard.cohort.part import Part
 from dashboard.figures.style import percent
-from dashboard.parts import choose_picture_format, missing, problem
+from dashboard.parts import choose_picture_format, literal, missing, problem
 from model.cohort import SERVED
 from model.cohort.clean import RowsError
 from model.cohort.discrimination import wilson
@@ -55,7 +55,8 @@ def main() -> None:
     counts = part.counts
     rate = wilson(counts.positives, counts.cases)
     share = f" ({percent(rate.value)}, 95 % {percent(rate.low)}–{percent(rate.high)})" if counts.cases else ""
-    st.markdown(f"**{counts.cases:,} of {store.cases:,} cases**, {counts.positives:,} with LLNM{share} · {name}")
+    ill = f"{counts.positives:,} with {literal(store.outcome)}{share}"
+    st.markdown(f"**{counts.cases:,} of {store.cases:,} cases**, {ill} · {name}")
     if not part.filters.on_steps():
         st.caption(
             f"A drawn region, or a range that does not end on steps of {STEPS['age']} years or {STEPS['size']} mm, is finer than "

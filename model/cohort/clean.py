@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from model.cohort.explained import SHAP, read_description
+from model.cohort.explained import SHAP, outcome_of, read_description
 from model.cohort.position import PLACES
 from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS
@@ -194,7 +194,9 @@ def clean(
         if without is None:
             _raise_faults(found, source.name)
         bad = 0 if without is None else len(without.bad)
-        kept = {**_summary(found, ignored, left_out, bad), "described": read_description(source)}
+        label = next(raw for raw, spec in columns.items() if spec.name == "llnm")
+        described = read_description(source)
+        kept = {**_summary(found, ignored, left_out, bad), "described": described, "outcome": outcome_of(described, label)}
         writer.add_key_value_metadata({"llnm": json.dumps(kept)})
         writer.close()
         os.replace(partial, target)

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.schema import LLNM
+
 SHAP, BASE = "shap_", "shap_base"
 """`shap_` and a group's name: its contribution in calibrated logits. `shap_base`: where the contributions start from."""
 METADATA = b"llnm_scored"
@@ -31,6 +33,23 @@ def read_description(file: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
+def outcome_of(described: Mapping[str, Any], column: str) -> str:
+    """What the labels of a table are of, in few words: plain text, at most `OUTCOME_LENGTH` letters on one line.
+
+    Parameters
+    ----------
+    described : from `read_description`; its `outcome` is the short name of the endpoint.
+    column : name of the label column, which tells where the table does not; `llnm` and `label` stand for LLNM.
+    """
+    told = described.get("outcome")
+    for text in (told if isinstance(told, str) else "", "" if column.strip().lower() in ("llnm", "label") else column):
+        plain = " ".join("".join(c if c.isprintable() else " " for c in text[:1000]).split())
+        if plain:
+            return plain if len(plain) <= OUTCOME_LENGTH else f"{plain[: OUTCOME_LENGTH - 1].rstrip()}…"
+    return LLNM.short
+
+
+OUTCOME_LENGTH = 40
 NOT_TOLD = "not told"
 
 

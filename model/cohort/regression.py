@@ -13,7 +13,7 @@ from model.cohort.discrimination import Estimate
 from model.cohort.logistic import LogisticFit, fit_logistic
 from model.cohort.scores import FloatArray, IntArray
 from model.errors import StatisticsError
-from model.schema import DEFAULT, FIELD
+from model.schema import DEFAULT, FIELD, LLNM
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -109,7 +109,7 @@ class _Variable:
 
 
 def odds_ratios(frame: pd.DataFrame, variables: Sequence[str], *, units: Mapping[str, float] = UNITS) -> Regression:
-    """Univariable and multivariable logistic regression of LLNM.
+    """Univariable and multivariable logistic regression of the outcome.
 
     Parameters
     ----------
@@ -159,8 +159,8 @@ def odds_ratios(frame: pd.DataFrame, variables: Sequence[str], *, units: Mapping
     return Regression(tuple(terms), int(complete.sum()), int(y[complete].sum()), len(y), problem)
 
 
-def as_table(result: Regression) -> pd.DataFrame:
-    """One row an odds ratio, in words and rounded: for the page, CSV, LaTeX."""
+def as_table(result: Regression, *, outcome: str = LLNM.short) -> pd.DataFrame:
+    """One row an odds ratio, in words and rounded: for the page, CSV, LaTeX; `outcome` names what is counted."""
 
     def told(ratio: Estimate | None) -> str:
         return "–" if ratio is None else f"{ratio.value:.3g} ({ratio.low:.3g}–{ratio.high:.3g})"
@@ -172,7 +172,7 @@ def as_table(result: Regression) -> pd.DataFrame:
         [
             {
                 "variable": FIELD[t.variable].label if t.variable in FIELD else t.variable, "contrast": t.contrast,
-                "LLNM / cases": f"{t.positives:,} / {t.cases:,}", "missing": t.missing,
+                f"{outcome} / cases": f"{t.positives:,} / {t.cases:,}", "missing": t.missing,
                 "crude OR (95 % CI)": told(t.crude), "crude p": p(t.crude_p),
                 "adjusted OR (95 % CI)": told(t.adjusted), "adjusted p": p(t.adjusted_p),
                 "VIF": "–" if np.isnan(t.vif) else f"{t.vif:.1f}" + (" (high)" if t.vif > HIGH_VIF else ""),

@@ -29,7 +29,7 @@ from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError
 
-FORMAT = 4
+FORMAT = 5
 MAX_CELLS = 8_000_000
 """Numbers in a cube, at most (64 MB); a finer one is not kept, and the rows are counted."""
 KEPT_CUBES = 64
@@ -58,12 +58,13 @@ class CohortStore:
     file : Parquet file in the schema's words.
     key : hash of the content it was made from; figures are kept by it.
     columns : what `rows` can give.
-    cases, positives, bad_rows : usable cases, those with LLNM, and rows left out because they were at fault.
+    cases, positives, bad_rows : usable cases, those with the outcome, and rows left out because they were at fault.
     ignored : columns of the table that mean nothing here.
     left_out : known columns without one usable value.
     options : cases of each value, for each field that can be filtered by.
     ranges : smallest and largest value of each number.
     described : what the table says of itself: model, and how it was explained (`model.cohort.explained`).
+    outcome : what the labels are of, in few words: "LLNM". Text of the table's writer, never to be read as markup.
     """
 
     file: Path
@@ -77,6 +78,7 @@ class CohortStore:
     options: Mapping[str, Mapping[str, int]]
     ranges: Mapping[str, tuple[float, float]]
     described: Mapping[str, Any]
+    outcome: str
     _codes: Mapping[str, Mapping[str, int]] = field(repr=False)
     _steps: int = field(repr=False)
     _cubes: OrderedDict[tuple[str, ...], Cube | None] = field(default_factory=OrderedDict, repr=False, compare=False)
@@ -143,6 +145,7 @@ class CohortStore:
             options={name: values for name, values in options.items() if values},
             ranges={name: (low, high) for name, (low, high) in kept["ranges"].items()},
             described=kept["described"],
+            outcome=kept["outcome"],
             _codes=kept["codes"],
             _steps=kept["steps"],
         )

@@ -46,7 +46,7 @@ class Subgroup:
         """Why there is no AUROC, in words; empty where there is one."""
         if self.auroc is not None:
             return ""
-        return f"too few (n = {self.cases:,}; {self.positives:,} with, {self.cases - self.positives:,} without LLNM)"
+        return f"too few (n = {self.cases:,}; {self.positives:,} with the outcome, {self.cases - self.positives:,} without)"
 
 
 @dataclass(frozen=True)

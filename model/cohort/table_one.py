@@ -18,7 +18,7 @@ from scipy import stats
 
 from model.cohort.scores import FloatArray, IntArray
 from model.errors import StatisticsError
-from model.schema import FIELD
+from model.schema import FIELD, LLNM
 
 SKEWED = 1.0
 """Absolute skewness from which a number is told by median and quartiles instead of mean and standard deviation."""
@@ -43,7 +43,9 @@ class _Levels:
         return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
 
 
-def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.DataFrame:
+def table_one(
+    frame: pd.DataFrame, variables: Sequence[str], *, by: str, outcome: str = LLNM.short
+) -> pd.DataFrame:
     """Characteristics of the cases, all and by group.
 
     Numbers by mean (standard deviation), or median [quartiles] where they are skewed, compared by Welch's t-test, one-way
@@ -55,6 +57,7 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
     frame : columns of schema names; missing values are counted, and shares are of the known ones.
     variables : what to describe; those that are absent or wholly empty are left out.
     by : column that splits the cases; at most ten groups.
+    outcome : what the column `llnm` is of: its groups are named so.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def table_one(frame: pd.DataFrame, variables: Sequence[str], *, by: str) -> pd.D
     StatisticsError
         If nothing is left to describe, or `by` has fewer than two or more than ten groups, or a group has one case only.
     """
-    groups = _levels(frame[by], by) if by in frame else _Levels((), np.empty(0, np.int64))
+    groups = _levels(frame[by], by, outcome) if by in frame else _Levels((), np.empty(0, np.int64))
     groups = replace(groups, names=tuple(f"group {n}" if n in _COLUMNS else n for n in groups.names))
     chosen = [v for v in variables if v in frame and v != by and frame[v].notna().any()]
     if not chosen or not 2 <= len(groups.names) <= MOST_GROUPS:
@@ -170,7 +173,7 @@ def _apart(first: FloatArray, second: FloatArray) -> float:
         return float("nan")
 
 
-def _levels(values: pd.Series, name: str) -> _Levels:
+def _levels(values: pd.Series, name: str, outcome: str = LLNM.short) -> _Levels:
     """Values of a column in the schema's order, other words by name; yes and no for flags."""
     field = FIELD.get(name)
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -179,7 +182,8 @@ def _levels(values: pd.Series, name: str) -> _Levels:
         codes, uniques = pd.factorize(values, sort=False)
         code, found = np.asarray(codes, np.int64), list(uniques)
     if name == "llnm":
-        words, order = ["LLNM" if v else "no LLNM" for v in found], ["LLNM", "no LLNM"]
+        order = [outcome, f"no {outcome}"]
+        words = [order[0] if v else order[1] for v in found]
     elif field is not None and field.kind == "flag":
         words, order = ["yes" if v else "no" for v in found], ["no", "yes"]
     else:

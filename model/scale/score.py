@@ -112,7 +112,7 @@ def score(
     for finished in _run(engine, job, todo, workers):
         done += found.sizes[finished.shard]
         progress(done, total)
-    described = {"model": identity, "cohort": name, "key": key, "rows": total}
+    described = {"model": identity, "cohort": name, "outcome": schema.endpoint.short, "key": key, "rows": total}
     if explain:
         described |= {"explanation": described_explanation(groups, exact=exact)}
     cases, refused = _merged(job, found.shards, out, schema, described)

@@ -227,7 +227,7 @@ def test_lobe_map_colours_all_seven_places_and_mirrors_the_sides(scored: pd.Data
     places = {t.name: t for t in drawn.data if t.name}
     assert len(places) == 7
     assert np.mean(places["middle left lobe"].x) > 0 > np.mean(places["middle right lobe"].x)
-    cases = position_table(risks)["LLNM"].str.split(" of ").str[1].astype(int)
+    cases = position_table(risks)["with LLNM"].str.split(" of ").str[1].astype(int)
     assert cases.sum() == len(scored)
 
 

@@ -77,6 +77,7 @@ def test_explanations_sum_to_the_logit_and_say_what_they_are(
     np.testing.assert_allclose(scored[columns].sum(axis=1) + scored[BASE], scored["logit"], atol=1e-4)
     told = read_description(table)
     assert told["model"] == Predictor.load(checkpoint).checkpoint.identity
+    assert told["outcome"] == "LLNM"
     assert told["explanation"]["unit"] == "calibrated logit"
     assert list(told["explanation"]["groups"]) == [g.name for g in GROUPS]
     assert not list(table.parent.glob(".*"))  # no part is left
