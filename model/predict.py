@@ -27,8 +27,9 @@ from model.train.folders import SHIPPED
 from model.uncertainty.conformal import STATED, ConformalSet, all_thresholds
 from model.uncertainty.novelty import NoveltyScore
 
-NEIGHBOURS = 200
-"""Validation cases with the nearest score, from which the interval of a probability is taken."""
+NEIGHBOURS, SHARE, FEWEST = 200, 0.1, 30
+"""Validation cases with the nearest score, from which the interval of a probability is taken: so many at most, a tenth of all
+where that is less, so that they are near in a small cohort too, and not fewer than the last."""
 
 OUT_OF_DOMAIN = (
     "Outside the model's domain: it was trained on synthetic pictures only, this case is not one of them. "
@@ -198,7 +199,7 @@ class Predictor:
     def interval(self, logit: float) -> Interval:
         """Observed rate among the validation cases with the nearest score, with its 95 % Wilson interval."""
         n = len(self._sorted_logits)
-        count = min(NEIGHBOURS, n)
+        count = min(n, max(FEWEST, min(NEIGHBOURS, round(SHARE * n))))
         at = int(np.searchsorted(self._sorted_logits, logit))
         start = min(max(at - count // 2, 0), n - count)
         # The window slides to the side whose far end is nearer.
