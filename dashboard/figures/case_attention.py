@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,13 +77,13 @@ def shaded_tokens(
     places, lines = _lay_out(tokens, words)
     low, high = float(weights.min()), float(weights.max())
     level = (weights - low) / (high - low) if high > low else np.zeros(len(tokens))
-    figure = go.Figure()
+    figure, shapes = go.Figure(), []
     for token, ((line, start, end), share) in enumerate(zip(places, level, strict=True)):
-        ground = {"type": "rect", "x0": start - 0.5, "x1": end + 0.2, "y0": line - 0.44, "y1": line + 0.44}
+        ground: dict[str, Any] = {"type": "rect", "x0": start - 0.5, "x1": end + 0.2, "y0": line - 0.44, "y1": line + 0.44}
         if share > _CLEAR:
-            figure.add_shape(**ground, line={"width": 0}, fillcolor=ground_colour(float(share)), layer="below")
+            shapes.append(ground | {"line": {"width": 0}, "fillcolor": ground_colour(float(share)), "layer": "below"})
         if token == chosen:
-            figure.add_shape(**ground, name="chosen", line={"color": MARKED, "width": 2})
+            shapes.append(ground | {"name": "chosen", "line": {"color": MARKED, "width": 2}})
     kinds = np.digitize(level, [_CLEAR, _DARK], right=True)
     letters = ({}, {"color": "#101418"}, {"color": "#ffffff"})  # on the page itself, the theme's own
     for kind, (name, colour) in enumerate(zip(("Words", "Words on pale", "Words on dark"), letters, strict=True)):
@@ -102,7 +103,8 @@ def shaded_tokens(
     styled(figure, height=round(LINE_HEIGHT * lines + 8))
     figure.update_xaxes(visible=False, range=[-0.5, LINE_CHARACTERS + 0.5], fixedrange=True)
     figure.update_yaxes(visible=False, range=[lines - 0.5, -0.5], fixedrange=True)
-    figure.update_layout(margin={"l": 0, "r": 0, "t": 4, "b": 4}, clickmode="event+select")
+    # All shapes at once: adding one checks all before it again.
+    figure.update_layout(shapes=shapes, margin={"l": 0, "r": 0, "t": 4, "b": 4}, clickmode="event+select")
     return figure
 
 

@@ -81,8 +81,10 @@ def waterfall(result: ShapleyResult, *, scale: str = "probability") -> go.Figure
     )  # fmt: skip
     styled(figure, height=70 + 30 * (len(values) + 2))
     # In a column of their own: beside short bars they lie over the names on a narrow screen.
-    for name, text in zip(figure.data[0].y, figure.data[0].text, strict=True):
-        figure.add_annotation(x=1, xref="paper", xanchor="left", xshift=6, y=name, text=text, showarrow=False)
+    figure.update_layout(annotations=[
+        {"x": 1, "xref": "paper", "xanchor": "left", "xshift": 6, "y": name, "text": text, "showarrow": False}
+        for name, text in zip(figure.data[0].y, figure.data[0].text, strict=True)
+    ])  # fmt: skip
     reached = np.cumsum([base, *values])
     low, high = min(0.0, float(reached.min())), max(float(reached.max()), 0.0)
     figure.update_xaxes(
