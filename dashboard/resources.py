@@ -288,11 +288,11 @@ def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: Binary
 @st.cache_resource(show_spinner="Scoring the cases by the model in use …", max_entries=2, on_release=_closed)
 def scored_cases(model: str, folder: str) -> OpenCohort:
     """The cases of the Case page, scored by a loaded model; raises `CaseError`, `StatisticsError`."""
-    from model.evaluate import score_cohort, write_scored
+    from model.evaluate import score_cohort
 
     with TemporaryDirectory(prefix="llnm-") as place:
         file = Path(place) / "scored.parquet"
-        write_scored(score_cohort(loaded(model), _read_cohort(folder)), file)
+        score_cohort(loaded(model), _read_cohort(folder)).to_parquet(file, index=False)
         return OpenCohort.of(file)
 
 

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +32,7 @@ from model.importing.survey import VERSION, Survey, refuse_open_questions, surve
 from model.importing.work import silent, start, work
 from model.ingest.cases import CARD_NAME
 from model.ingest.table import TABLE_NAME
+from model.processes import fresh_pool
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -298,8 +298,7 @@ def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 
 def _pool(plan: Plan, out: Path | None, workers: int) -> ProcessPoolExecutor:
-    # Not forked: OpenCV's threads do not survive a fork.
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start, initargs=(plan, out))
+    return fresh_pool(workers, start, (plan, out))
 
 
 @contextmanager

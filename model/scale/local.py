@@ -6,11 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 
 from model.errors import CaseError
+from model.processes import fresh_pool
 from model.scale.job import Done, Job
 
 _SCORER = None
@@ -42,8 +42,7 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         scorer = Scorer(job)
         yield from (scorer(shard) for shard in shards)
         return
-    # A fresh interpreter each: torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (job, os.getpid()))
+    pool = fresh_pool(workers, _prepare, (job, os.getpid()))
     before = {name: os.environ.get(name) for name in MEMORY}
     os.environ.update({name: value for name, value in MEMORY.items() if before[name] is None})
     try:
