@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -219,10 +220,15 @@ def _blended_uri(
     pixels: GrayImage, scale: list[list[object]], level: npt.NDArray[np.floating], share: npt.NDArray[np.floating]
 ) -> str:
     """Colours of a scale at `level` (0…1), laid on the picture with weight `share` (0…1)."""
-    steps = sample_colorscale(scale, np.linspace(0, 1, 256).tolist())
-    colours = np.array([[float(v) for v in c[4:-1].split(",")] for c in steps]) / 255
-    laid = colours[(255 * level).astype(int)]
+    laid = _colours(tuple((at, colour) for at, colour in scale))[(255 * level).astype(int)]
     return png_uri(Image.fromarray(_bytes((1 - share[..., None]) * pixels[..., None] + share[..., None] * laid)))
+
+
+@lru_cache(maxsize=4)
+def _colours(scale: tuple[tuple[object, object], ...]) -> npt.NDArray[np.float64]:
+    """(256, 3) colours of a scale, 0…1."""
+    steps = sample_colorscale([list(step) for step in scale], np.linspace(0, 1, 256).tolist())
+    return np.array([[float(v) for v in c[4:-1].split(",")] for c in steps]) / 255
 
 
 def _bytes(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
