@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -303,11 +303,6 @@ def rate_words(rate: Rate) -> str:
     return (
         f"{percent(rate.value)} ({percent(rate.low)}–{percent(rate.high)}; {rate.numerator:,} of {rate.denominator:,})"
     )
-
-
-def summary_of(row: Mapping[str, object], fields: Sequence[str]) -> str:
-    """Some values of a case, in words."""
-    return ", ".join(f"{FIELD[f].label if f in FIELD else f}: {value_words(f, row[f])}" for f in fields)  # type: ignore[arg-type]
 
 
 def _p(value: float) -> str:

@@ -33,7 +33,7 @@ from model.importing.values import DateOrder, known_units
 from model.importing.words import leads_to_a_person
 from model.ingest.card import known_afterwards, schema_of
 from model.ingest.files import atomic_write_text
-from model.ingest.messages import list_faults, nearest, short, unknown_keys
+from model.ingest.messages import each_once, list_faults, nearest, short, unknown_keys
 from model.ingest.parts import SPACING
 from model.ingest.reports import find_identifiers
 from model.ingest.table import PATH_COLUMNS, SPACING_COLUMNS
@@ -135,14 +135,8 @@ def read_mapping(path: Path) -> Agreed:
     """Read a mapping file; raises CaseError."""
     where = "mapping"
 
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        if doubled := sorted({key for key in keys if keys.count(key) > 1}):
-            raise CaseError(f"given twice: {', '.join(map(short, doubled))}", where=where, fix="Keep one of each.")
-        return dict(pairs)
-
     try:
-        raw = json.loads(path.read_bytes(), object_pairs_hook=once)
+        raw = json.loads(path.read_bytes(), object_pairs_hook=each_once(where, short))
     except FileNotFoundError:
         fix = "A dry run (--dry-run) writes a proposal to it."
         raise CaseError("the file is missing", where=where, fix=fix) from None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +31,7 @@ from model.importing.survey import VERSION, Survey, refuse_open_questions, surve
 from model.importing.work import silent, start, work
 from model.ingest.cases import CARD_NAME
 from model.ingest.table import TABLE_NAME
-from model.processes import fresh_pool
+from model.processes import cores, fresh_pool
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -235,7 +234,7 @@ def _all_rows(
     plan: Plan, todo: Iterator[Job], count: int, out: Path | None, workers: int | None
 ) -> Iterator[list[Done]]:
     """Finished rows, a few at a time and in order; never more in flight than keeps the workers busy."""
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cores()
     chunks = _chunks(todo)
     if workers == 1 or count < _FEW or not plan.has_pictures:
         for chunk in chunks:

@@ -28,7 +28,7 @@ import pandas as pd
 from model.errors import CaseError, FieldError, ProblemError
 from model.ingest.card import schema_of
 from model.ingest.images import DecodedImage
-from model.ingest.messages import list_faults, nearest, short, some, told, unknown_keys
+from model.ingest.messages import each_once, list_faults, nearest, short, told, unknown_keys
 from model.ingest.parts import (
     PROVENANCE,
     TARGETS,
@@ -377,14 +377,8 @@ def _object(raw: Mapping[str, object], key: str, faults: list[str]) -> dict[str,
 def _read_object(path: Path) -> dict[str, object]:
     where = str(path)
 
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        if doubled := sorted({key for key in keys if keys.count(key) > 1}):
-            raise CaseError(f"keys given twice: {some(doubled)}", where=where, fix="Keep one of each.")
-        return dict(pairs)
-
     try:
-        found = json.loads(path.read_bytes(), object_pairs_hook=once)
+        found = json.loads(path.read_bytes(), object_pairs_hook=each_once(where))
     except FileNotFoundError:
         raise CaseError("the file is missing", where=where, fix="Check the path.") from None
     except OSError as error:

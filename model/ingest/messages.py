@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from model.errors import CaseError, ProblemError
 
@@ -34,6 +34,18 @@ def unknown_keys(given: Iterable[str], known: Iterable[str], place: str) -> list
     """One fault for each key that is not known, with the nearest one that is."""
     names = list(known)
     return [f"{place}unknown key {short(key)}{nearest(key, names)}" for key in given if key not in names]
+
+
+def each_once(where: str, shown: Callable[[str], str] = str) -> Callable[[list[tuple[str, object]]], dict[str, object]]:
+    """For `json.loads(object_pairs_hook=…)`: objects whose keys stand there once; raises `CaseError` for others."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = [key for key, _ in pairs]
+        if doubled := sorted({key for key in keys if keys.count(key) > 1}):
+            raise CaseError(f"keys given twice: {some([shown(k) for k in doubled])}", where=where, fix="Keep one of each.")
+        return dict(pairs)
+
+    return once
 
 
 def told(error: ProblemError) -> str:

@@ -10,17 +10,12 @@ from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from model.errors import CaseError
-from model.processes import fresh_pool
+from model.processes import cores, fresh_pool
 from model.scale.job import Done, Job
 
 _SCORER = None
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 """For glibc: keep the memory of large tensors for the next ones, instead of asking the system for it anew each time."""
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Iterator[Done]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from model.errors import CaseError
+from model.processes import cores
 from model.scale.job import Done, Job
-from model.scale.local import MEMORY, cores
+from model.scale.local import MEMORY
 
 
 class _Worker:

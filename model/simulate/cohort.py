@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -24,6 +23,7 @@ from PIL import Image
 from model.errors import CaseError
 from model.features.tirads import kwak
 from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.processes import cores
 from model.schema import VIEWS, View
 from model.simulate import anatomy, patients, risk
 from model.simulate.centres import CENTRES, Machine, chosen
@@ -211,7 +211,7 @@ def simulate(
     progress(count - len(todo))
     blocks = [todo[k : k + _BLOCK] for k in range(0, len(todo), _BLOCK)]
     jobs = [(_rows(simulation, block), seed, out) for block in blocks]
-    count_workers = workers or os.cpu_count() or 1
+    count_workers = workers or cores()
     for done in _run(jobs, count_workers):
         progress(done)
     atomic_write_text(out / TRUTH_NAME, simulation.truth.to_csv(index=False, float_format="%.6g"))

@@ -290,7 +290,7 @@ def import_rows() -> Iterator[Row]:
 
 
 def main() -> None:
-    from model.scale.local import cores
+    from model.processes import cores
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
