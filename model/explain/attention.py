@@ -142,11 +142,12 @@ def layer_matrices(attention: Attention, *, alpha: float) -> list[torch.Tensor]:
     In a fusion layer both terms of a stream enter one residual sum, the cross-modal one with weight `alpha`, so that its
     four directions are the quadrants of one matrix.
     """
-    fused = []
-    for layer in attention.fusion:
-        image = torch.cat([layer.image_image, alpha * layer.image_clinical], -1)
-        clinical = torch.cat([alpha * layer.clinical_image, layer.clinical_clinical], -1)
-        fused.append(torch.cat([image, clinical], -2).mean(1))
+    fused, n = [], attention.image_tokens
+    for reads in attention.fusion:
+        square = torch.cat(reads, -1).mean(1)
+        share = square.new_full(square.shape[-2:], alpha)
+        share[:n, :n] = share[n:, n:] = 1.0
+        fused.append(square * share)
     return [*fused, *(weights.mean(1) for weights in attention.joint)]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from model.encode import MeasuredCase
 from model.explain.attention import CrossAttention, by_word, layer_matrices
-from model.nets.blocks import Directions
+from model.nets.blocks import Reads
 from model.nets.llnm_net import Attention, Tokens
 from model.predict import Predictor
 
@@ -49,7 +49,7 @@ def weighted_attention(predictor: Predictor, tokens: Tokens) -> Attention:
         return torch.zeros_like(weight) if slope is None else (weight.detach() * slope).clamp(min=0)
 
     # In the order of `weights`.
-    fusion = tuple(Directions(*(by_slope(w) for w in layer)) for layer in attention.fusion)
+    fusion = tuple(Reads(*(by_slope(w) for w in layer)) for layer in attention.fusion)
     return Attention(fusion, tuple(by_slope(w) for w in attention.joint), by_slope(attention.pooling), attention.image_tokens)
 
 

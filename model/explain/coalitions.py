@@ -17,6 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -119,7 +120,7 @@ def _fit(signs: FloatArray, worths: FloatArray, weight: FloatArray, noise: float
     known = _covariance(signs, signs, weight)
     known[np.diag_indices_from(known)] += noise * known[0, 0]
     fixed = np.column_stack([np.ones(len(signs)), signs])
-    solved = np.linalg.solve(known, np.column_stack([fixed, worths]))
+    solved = cho_solve(cho_factor(known, overwrite_a=True, check_finite=False), np.column_stack([fixed, worths]))
     coefficients = np.linalg.solve(fixed.T @ solved[:, :-1], fixed.T @ solved[:, -1])
     scale = float(worths @ solved[:, -1]) / len(worths)
     return coefficients[1:], solved[:, -1] - solved[:, :-1] @ coefficients, scale or 1.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -177,8 +177,10 @@ def group_shapley(
     for bit, group in enumerate(players):
         keep[:, group] = torch.from_numpy(masks >> bit & 1).bool()
 
+    tokens = _tokens(predictor, inputs, rest)
+
     def worths(rows: Tensor, *, reduced: bool) -> tuple[FloatArray, FloatArray]:
-        table = predictor.calibrated(coalition_table(predictor, inputs, rest, rows, reduced=reduced)).double().cpu().numpy()
+        table = predictor.calibrated(_coalition_table(predictor, tokens, rows, reduced=reduced)).double().cpu().numpy()
         return table.mean(0), expit(table).mean(0)
 
     game, chances = worths(keep, reduced=reduced)
@@ -232,31 +234,33 @@ def coalition_logits(predictor: Predictor, inputs: NetworkInputs, keep: Tensor) 
     """
     nothing = torch.zeros(1, keep.shape[1], dtype=torch.bool, device=keep.device)
     hidden = drop_groups(inputs, nothing, predictor.schema)
-    return coalition_table(predictor, inputs, hidden, keep)[0]
+    return _coalition_table(predictor, _tokens(predictor, inputs, hidden), keep)[0]
 
 
-def coalition_table(
-    predictor: Predictor, inputs: NetworkInputs, rest: NetworkInputs, keep: Tensor, *, reduced: bool = False
-) -> Tensor:
+def _tokens(predictor: Predictor, inputs: NetworkInputs, rest: NetworkInputs) -> Tokens:
+    """Tokens of one case and of K others, read through the views that the one case has."""
+    # One call, so that all have the same word columns.
+    tokens = predictor.net.embed(NetworkInputs.cat([inputs, rest]), trim=True)
+    # Views that the case lacks have no weight: leave them out.
+    views = tokens.view_weight[0] > 0
+    return replace(tokens, image=tokens.image[:, views], view_weight=tokens.view_weight[:1, views])
+
+
+def _coalition_table(predictor: Predictor, tokens: Tokens, keep: Tensor, *, reduced: bool = False) -> Tensor:
     """Uncalibrated logits (K, R) of one case with groups taken from each of K others.
 
     Parameters
     ----------
-    inputs : one encoded case.
-    rest : K encoded cases; read through the views that the one case has.
+    tokens : from `_tokens`.
     keep : (R, G) bool, in the order of the schema's groups; False takes the group from the other case.
     reduced : run the network in bfloat16.
     """
     net = predictor.net
-    # One call, so that all have the same word columns.
-    tokens = net.embed(NetworkInputs.cat([inputs, rest]), trim=True)
-    # Views that the case lacks have no weight: leave them out.
-    views = tokens.view_weight[0] > 0
     words = tokens.clinical.shape[1] - len(net.config.fields)
     image_group, clinical_group = _token_groups(net.config, predictor.schema, words, keep.device)
     report = next((g for g, group in enumerate(predictor.schema.groups) if group.report), None)
-    logits = torch.empty(len(rest), len(keep), device=keep.device)
-    for k in range(len(rest)):
+    logits = torch.empty(len(tokens.clinical) - 1, len(keep), device=keep.device)
+    for k in range(len(logits)):
         other = k + 1
         for told in (True, False):
             with_report = keep.any(1) if report is None else keep[:, report]
@@ -269,12 +273,12 @@ def coalition_table(
             for block in torch.split(rows, ROWS_AT_ONCE):
                 with_image = keep[block][:, image_group][:, None, :, None]
                 with_clinical = keep[block][:, clinical_group]
-                image = torch.where(with_image, tokens.image[:1, views], tokens.image[other : other + 1, views])
+                image = torch.where(with_image, tokens.image[:1], tokens.image[other : other + 1])
                 clinical = torch.where(with_clinical[..., None], tokens.clinical[0], tokens.clinical[other])
                 present = torch.where(with_clinical, tokens.clinical_present[0], tokens.clinical_present[other])
                 clinical = torch.cat([clinical[:, :last], clinical[:, words:]], 1)
                 present = torch.cat([present[:, :last], present[:, words:]], 1)
-                weight = tokens.view_weight[:1, views].expand(len(block), -1)
+                weight = tokens.view_weight.expand(len(block), -1)
                 with reduced_precision(predictor.device) if reduced else nullcontext():
                     logits[k, block] = net.fuse(Tokens(image, clinical, present, weight)).logit.float()
     return logits

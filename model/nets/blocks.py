@@ -28,44 +28,58 @@ class Directions(NamedTuple):
         return cls(weights[..., :n, :n], weights[..., :n, n:], weights[..., n:, :n], weights[..., n:, n:])
 
 
+class Reads(NamedTuple):
+    """Attention of every token, the image's first, over each stream: (..., heads, T_I + T_C, T_I) and (…, T_C)."""
+
+    image: Tensor
+    clinical: Tensor
+
+    @property
+    def directions(self) -> Directions:
+        """The same weights, direction by direction."""
+        return Directions.cut(torch.cat(self, -1), self.image.shape[-1])
+
+
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, present: Tensor | None, *, dropout: float, return_weights: bool
-) -> tuple[Tensor, Tensor | None]:
+    query: Tensor, key: Tensor, value: Tensor, present: Tensor | None = None, *, readers: slice = slice(None),
+    dropout: float = 0.0,
+) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention, softmax(Q Kᵀ / √d) V, over the keys that are present.
+
+    Written out, and not torch's fused kernel: with few tokens and narrow heads that takes twice as long on a CPU.
 
     Parameters
     ----------
-    query : (B, H, T_query, d).
+    query : (B, H, T_query, d), divided by √d, as `split_heads` gives it.
     key, value : (B, H, T_key, d).
-    present : (B, T_key) bool, False leaves a key out; None where all are present. Without any key the result is zero.
+    present : (B, T_key) bool, False leaves a key out; None where all are present. A case has one at least.
+    readers : the queries that read; the others get zero, with weights of zero.
     dropout : share of the weights dropped.
-    return_weights : also give the weights, before dropout, by an explicit softmax.
 
     Returns
     -------
-    (B, H, T_query, d) and, when asked for, weights (B, H, T_query, T_key).
+    (B, H, T_query, d) and the weights before dropout, (B, H, T_query, T_key), through which the first was made.
     """
-    keep = None if present is None else present[:, None, None, :]
-    if return_weights:
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-        if keep is not None:
-            scores = scores.masked_fill(~keep, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1)
-        if keep is not None:
-            weights = weights.masked_fill(~keep, 0.0)
-        return F.dropout(weights, dropout, training=dropout > 0) @ value, weights
-    if keep is None:
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout), None
-    some = keep.any(-1, keepdim=True)  # kernels differ in what they give for a row without keys, some NaN
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep | ~some, dropout_p=dropout)
-    return mixed.masked_fill(~some, 0.0), None
+    total, (first, last, _) = query.shape[2], readers.indices(query.shape[2])
+    queries, keys = query[:, :, first:last].flatten(0, 1), key.flatten(0, 1).mT
+    if present is None:
+        scores = torch.bmm(queries, keys)
+    else:
+        # Its exponential is exactly zero, in every precision.
+        hidden = torch.zeros_like(present, dtype=query.dtype).masked_fill(~present, torch.finfo(query.dtype).min)
+        hidden = hidden.repeat_interleave(query.shape[1], 0)[:, None].expand(-1, last - first, -1)
+        scores = torch.baddbmm(hidden, queries, keys)
+    weights = scores.softmax(-1).view(*query.shape[:2], last - first, -1)
+    if last - first < total:
+        weights = F.pad(weights, (0, 0, first, total - last))
+    return F.dropout(weights, dropout, training=dropout > 0) @ value, weights
 
 
 def split_heads(projected: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, T, 3·W) → query, key and value, each (B, heads, T, W / heads)."""
+    """(B, T, 3·W) → query, key and value, each (B, heads, T, d) with d = W / heads; the query is divided by √d."""
     b, t, _ = projected.shape
-    query, key, value = projected.view(b, t, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    return query, key, value
+    query, key, value = projected.view(b, t, 3, heads, -1).permute(2, 0, 3, 1, 4).contiguous()
+    return query * query.shape[-1] ** -0.5, key, value
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -109,8 +123,8 @@ class BidirectionalAttention(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(
-        self, image: Tensor, clinical: Tensor, clinical_present: Tensor | None = None, *, return_weights: bool = False
-    ) -> tuple[Tensor, Tensor, Directions | None]:
+        self, image: Tensor, clinical: Tensor, clinical_present: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Reads]:
         """Mix the streams.
 
         Parameters
@@ -121,31 +135,19 @@ class BidirectionalAttention(nn.Module):
 
         Returns
         -------
-        (B, T_I, W), (B, T_C, W), and weights (B, H, T_query, T_key) when asked for; zero in a direction that is off.
+        (B, T_I, W), (B, T_C, W), and the weights, zero in a direction that is off.
         """
-        dropout = self.attention_dropout if self.training else 0.0
-        q_i, k_i, v_i = split_heads(self.image_qkv(image), self.heads)
-        q_c, k_c, v_c = split_heads(self.clinical_qkv(clinical), self.heads)
-
-        def term(q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            return attend(q, k, v, present, dropout=dropout, return_weights=return_weights)
-
-        t_i, w_ii = term(q_i, k_i, v_i, None)
-        t_c, w_cc = term(q_c, k_c, v_c, clinical_present)
-        w_ic = w_ci = None
-        if self.image_reads:
-            read, w_ic = term(q_i, k_c, v_c, clinical_present)
-            t_i = t_i + self.alpha * read
-        if self.clinical_reads:
-            read, w_ci = term(q_c, k_i, v_i, None)
-            t_c = t_c + self.alpha * read
+        dropout, n = self.attention_dropout if self.training else 0.0, image.shape[1]
+        projected = torch.cat([self.image_qkv(image), self.clinical_qkv(clinical)], 1)
+        q, k, v = split_heads(projected, self.heads)
+        # Both streams read a stream at once.
+        of_i, of_c = slice(None if self.clinical_reads else n), slice(0 if self.image_reads else n, None)
+        of_image, w_i = attend(q, k[:, :, :n], v[:, :, :n], readers=of_i, dropout=dropout)
+        of_clinical, w_c = attend(q, k[:, :, n:], v[:, :, n:], clinical_present, readers=of_c, dropout=dropout)
+        t_i = of_image[:, :, :n].add(of_clinical[:, :, :n], alpha=self.alpha)
+        t_c = of_clinical[:, :, n:].add(of_image[:, :, n:], alpha=self.alpha)
         mixed = self.drop(self.image_out(join_heads(t_i))), self.drop(self.clinical_out(join_heads(t_c)))
-        if w_ii is None or w_cc is None:
-            return *mixed, None
-        b, h, n_i, n_c = *w_ii.shape[:3], w_cc.shape[-1]
-        w_ic = w_ii.new_zeros(b, h, n_i, n_c) if w_ic is None else w_ic
-        w_ci = w_ii.new_zeros(b, h, n_c, n_i) if w_ci is None else w_ci
-        return *mixed, Directions(w_ii, w_ic, w_ci, w_cc)
+        return *mixed, Reads(w_i, w_c)
 
 
 class FusionLayer(nn.Module):
@@ -174,12 +176,10 @@ class FusionLayer(nn.Module):
         self.image_mlp, self.clinical_mlp = mlp(width, mlp_width, dropout), mlp(width, mlp_width, dropout)
 
     def forward(
-        self, image: Tensor, clinical: Tensor, clinical_present: Tensor | None = None, *, return_weights: bool = False
-    ) -> tuple[Tensor, Tensor, Directions | None]:
+        self, image: Tensor, clinical: Tensor, clinical_present: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Reads]:
         """Shapes as in `BidirectionalAttention.forward`."""
-        t_i, t_c, weights = self.attention(
-            self.image_norm(image), self.clinical_norm(clinical), clinical_present, return_weights=return_weights
-        )
+        t_i, t_c, weights = self.attention(self.image_norm(image), self.clinical_norm(clinical), clinical_present)
         image, clinical = image + t_i, clinical + t_c
         image = image + self.image_mlp(self.image_mlp_norm(image))
         clinical = clinical + self.clinical_mlp(self.clinical_mlp_norm(clinical))
@@ -203,12 +203,10 @@ class SelfAttentionLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.mlp = mlp(width, mlp_width, dropout)
 
-    def forward(
-        self, x: Tensor, present: Tensor | None = None, *, return_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """(B, T, W), with `present` (B, T) bool → (B, T, W) and, when asked for, weights (B, H, T, T)."""
+    def forward(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, T, W), with `present` (B, T) bool → (B, T, W) and weights (B, H, T, T)."""
         q, k, v = split_heads(self.qkv(self.norm(x)), self.heads)
         dropout = self.attention_dropout if self.training else 0.0
-        mixed, weights = attend(q, k, v, present, dropout=dropout, return_weights=return_weights)
+        mixed, weights = attend(q, k, v, present, dropout=dropout)
         x = x + self.drop(self.out(join_heads(mixed)))
         return x + self.mlp(self.mlp_norm(x)), weights

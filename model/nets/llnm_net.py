@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.nets.blocks import Directions, FusionLayer, SelfAttentionLayer
+from model.nets.blocks import Directions, FusionLayer, Reads, SelfAttentionLayer
 from model.nets.config import NetConfig, columns
 from model.schema import DEFAULT, MAPS, Schema, category_values
 
@@ -120,7 +120,7 @@ class Attention:
 
     Parameters
     ----------
-    fusion : of each fusion layer, the four directions, (B·V, H, T_query, T_key).
+    fusion : of each fusion layer, over the tokens of either stream, (B·V, H, T_I + T_C, T_key).
     joint : of each self-attention layer, (B·V, H, T_I + T_C, T_I + T_C) over image tokens, then clinical tokens.
     pooling : (B·V, T_I + T_C), weight of each token in the mean that the heads read; absent words have none.
     image_tokens : T_I.
@@ -128,18 +128,19 @@ class Attention:
     Rows of absent words are filled like any other and mean nothing: no token reads them.
     """
 
-    fusion: tuple[Directions, ...]
+    fusion: tuple[Reads, ...]
     joint: tuple[Tensor, ...]
     pooling: Tensor
     image_tokens: int
 
     @property
     def layers(self) -> tuple[Directions, ...]:
-        """Every layer in order, self-attention layers cut into the four directions.
+        """Every layer in order, cut into the four directions.
 
         A row of a self-attention layer sums to one over both its directions together.
         """
-        return (*self.fusion, *(Directions.cut(weights, self.image_tokens) for weights in self.joint))
+        joint = (Directions.cut(weights, self.image_tokens) for weights in self.joint)
+        return (*(reads.directions for reads in self.fusion), *joint)
 
 
 @dataclass(frozen=True)
@@ -293,13 +294,15 @@ class LlnmNet(nn.Module):
         clinical_present = tokens.clinical_present.repeat_interleave(v, 0)
         fusion, joint = [], []
         for layer in self.fusion:
-            image, clinical, directions = layer(image, clinical, clinical_present, return_weights=return_attention)
-            fusion.append(directions)
+            image, clinical, reads = layer(image, clinical, clinical_present)
+            if return_attention:
+                fusion.append(reads)
         x = torch.cat([image, clinical], 1)
         present = torch.cat([clinical_present.new_ones(image.shape[:2]), clinical_present], 1)
         for layer in self.joint:
-            x, weights = layer(x, present, return_weights=return_attention)
-            joint.append(weights)
+            x, weights = layer(x, present)
+            if return_attention:
+                joint.append(weights)
 
         share = present.to(x.dtype)
         share = share / share.sum(1, keepdim=True)
@@ -328,9 +331,13 @@ class LlnmNet(nn.Module):
             raise ValueError(f"word_features: must be (B, {c.text_tokens}, {c.text_feature_width}), got {found}")
 
     def run_stem(self, inputs: NetworkInputs) -> Tensor:
-        """(B·V, 3·W, g, g): what the stem makes of the maps."""
+        """(B·V, 3·W, g, g): what the stem makes of the maps; in evaluation zero where a view has none of them."""
         maps = inputs.maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # four times as quick on a CPU
-        features: Tensor = self.stem(maps)
+        seen = (inputs.map_present.any(-1) & inputs.view_present).flatten()
+        if self.training or bool(seen.all()):
+            return self.stem(maps)  # type: ignore[no-any-return]
+        features = maps.new_zeros(len(maps), len(MAPS) * self.config.width, self.config.grid, self.config.grid)
+        features[seen] = self.stem(maps[seen])
         return features
 
     def _image_tokens(self, inputs: NetworkInputs, stem_output: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.explain.attention import cross_attention, paint, rollout
-from model.nets.blocks import Directions
+from model.nets.blocks import Reads
 from model.nets.llnm_net import Attention
 from model.schema import MAPS
 
@@ -44,7 +44,7 @@ def test_rollout_is_the_published_recipe() -> None:
 
     first = step(np.block([[ii, alpha * ic], [alpha * ci, cc]])[0].mean(0))
     expected = pooling @ step(joint[0].mean(0)) @ first
-    fused = Directions(*(torch.from_numpy(w) for w in (ii, ic, ci, cc)))
+    fused = Reads(*(torch.from_numpy(np.concatenate(w, 2)) for w in ((ii, ci), (ic, cc))))
     attention = Attention((fused,), (torch.from_numpy(joint),), torch.from_numpy(pooling), image)
     got = rollout(attention, alpha=alpha).numpy()
     assert got == pytest.approx(expected)

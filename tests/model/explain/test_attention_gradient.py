@@ -14,7 +14,7 @@ from torch import Tensor
 from model.explain.attention import cross_attention, layer_matrices, rollout
 from model.explain.attention_gradient import attention_gradient, relevance, weighted_attention
 from model.nets import blocks
-from model.nets.blocks import Directions
+from model.nets.blocks import Reads
 from model.nets.config import NetConfig
 from model.nets.llnm_net import Attention, LlnmNet, Tokens
 from model.schema import MAPS
@@ -71,7 +71,7 @@ def test_it_finds_the_word_that_drives_the_logit_where_attention_looks_elsewhere
     for before, after in zip(plain.layers, weighted.layers, strict=True):
         assert (before.image_clinical.argmax(-1) == decoy).all()
         assert (after.image_clinical.argmax(-1) == driver).all()
-    assert not weighted.fusion[0].image_clinical[..., decoy].any()  # later it holds what it read of the driver
+    assert not weighted.layers[0].image_clinical[..., decoy].any()  # later it holds what it read of the driver
     assert rollout(plain, alpha=1.0)[0, n:].argmax() == decoy
     found = relevance(weighted)[0]
     assert found.argmax() == n + driver
@@ -84,9 +84,9 @@ def test_a_direction_without_weight_has_no_slope() -> None:
         mute = LlnmNet(replace(PLAIN, **off)).eval().requires_grad_(False)
         mute.load_state_dict(net.state_dict())
         weighted = weighted_attention(as_predictor(mute), tokens)
-        assert not weighted.fusion[0].image_clinical.any()
-        assert not weighted.fusion[0].clinical_image.any()
-        assert weighted.fusion[0].clinical_clinical.any()
+        assert not weighted.layers[0].image_clinical.any()
+        assert not weighted.layers[0].clinical_image.any()
+        assert weighted.layers[0].clinical_clinical.any()
 
 
 def test_slopes_are_those_of_the_logit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,15 +102,15 @@ def test_slopes_are_those_of_the_logit(monkeypatch: pytest.MonkeyPatch) -> None:
     weighted = weighted_attention(as_predictor(net, temperature=2.0), tokens)
     plain = net.fuse(tokens, return_attention=True).attention
     attend, step = blocks.attend, 1e-5
-    # Calls in the order of the network: within a layer image→image, clinical→clinical, image→clinical, clinical→image.
-    for call, before, after in ((2, plain.fusion[0].image_clinical, weighted.fusion[0].image_clinical),
-                                (3, plain.fusion[0].clinical_image, weighted.fusion[0].clinical_image),
-                                (4, plain.joint[0], weighted.joint[0])):  # fmt: skip
-        for row, query, key in ((0, 0, 0), (1, 2, 1), (1, 3, 3)):
+    # Calls in the order of the network: of a fusion layer what is read of the image, then of the clinical stream.
+    for call, before, after in ((0, plain.fusion[0].image, weighted.fusion[0].image),
+                                (1, plain.fusion[0].clinical, weighted.fusion[0].clinical),
+                                (2, plain.joint[0], weighted.joint[0])):  # fmt: skip
+        for row, query, key in ((0, 0, 0), (1, 2, 1), (1, 3, 3), (0, n, 1)):
             def logit(moved: float, *, at: int = call, place: tuple[int, int, int] = (row, query, key)) -> float:
                 calls = iter(range(99))
 
-                def nudged(*args: Tensor, **options: object) -> tuple[Tensor, Tensor | None]:
+                def nudged(*args: Tensor, **options: object) -> tuple[Tensor, Tensor]:
                     mixed, weights = attend(*args, **options)
                     if next(calls) == at:
                         mixed = mixed.clone()
@@ -132,7 +132,7 @@ def test_relevance_is_the_published_update() -> None:
     """R starts as the identity, R ← R + Ā R; the pooled row without what a token brought to its own place."""
     g = torch.Generator().manual_seed(0)
     n_i, n_c = 3, 2
-    fused = Directions(*(torch.rand(1, 2, q, k, generator=g) for q in (n_i, n_c) for k in (n_i, n_c)))
+    fused = Reads(*(torch.rand(1, 2, n_i + n_c, keys, generator=g) for keys in (n_i, n_c)))
     joint, pooling = torch.rand(1, 2, 5, 5, generator=g), torch.rand(1, 5, generator=g)
     attention = Attention((fused,), (joint,), pooling, n_i)
     r = torch.eye(5)
