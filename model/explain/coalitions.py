@@ -4,7 +4,8 @@ Up to a number of coalitions the values are exact (Shapley 1953). Beyond, a Gaus
 interactions shrink with their order is conditioned on the worths asked for, and its mean, which is known for every
 coalition, gives the values (Bayesian quadrature, O'Hagan 1991). The coalitions are the ones after which that process knows
 the values best, chosen once for a number of players, so that the same case gets the same values every time. A second
-reading lets players that do little interact little (empirical Bayes).
+reading lets players that do little interact little (empirical Bayes), and lets the whole saturate: the cube of the sum of
+the main effects is known to the process up to its size.
 
 With s = −1 for a player who is in and +1 for one who is out, a game is a sum of products of the s of a set of players times
 the set's coefficient. A set of odd size n gives −2/n of its coefficient to each of its players, one of even size nothing.
@@ -28,7 +29,7 @@ EXACT_NOISE = 1e-9
 """Variance of the worths' own error as a share of the prior's, where they are as exact as single precision."""
 CANDIDATES = 4096
 """Coalitions at most among which a design is looked for."""
-FLOOR, POWER = 0.02, 0.5
+FLOOR, POWER = 0.02, 0.8
 """Of the second reading: a player's energy is its main effect's, plus this share of the prior's, to this power."""
 
 
@@ -98,32 +99,40 @@ def estimated_values(
     if len(masks) == 1 << players:
         return np.asarray(shapley_matrix(players) @ worths)
     signs = _signs(masks, players)
-    weight = np.ones(players)
-    effects, solved, scale = _fit(signs, worths, weight, noise)
+    effects, _, scale = _fit(signs, worths, np.ones(players), noise)
     weight = (effects**2 / scale + FLOOR * ENERGY[1]) ** POWER
     weight /= weight.mean()
-    effects, solved, _ = _fit(signs, worths, weight, noise)
-    values = _with_values(signs, weight) @ solved - 2 * effects
+    main = effects / (np.abs(effects).sum() or 1.0)
+    found, solved, _ = _fit(signs, worths, weight, noise, (signs @ main) ** 3)
+    values = _with_values(signs, weight) @ solved - 2 * found[:-1] + found[-1] * _values_of_cube(main)
     # What little is left of the whole goes to each by what it has, so that a player who does nothing gets nothing.
     share = np.abs(values) if np.abs(values).sum() > 0 else np.ones(players)
     return np.asarray(values + (whole - values.sum()) * share / share.sum())
 
 
-def _fit(signs: FloatArray, worths: FloatArray, weight: FloatArray, noise: float) -> tuple[FloatArray, FloatArray, float]:
-    """Generalised least squares for the level and the main effects, so that they are not shrunk.
+def _fit(
+    signs: FloatArray, worths: FloatArray, weight: FloatArray, noise: float, *more: FloatArray
+) -> tuple[FloatArray, FloatArray, float]:
+    """Generalised least squares for the level, the main effects and `more` columns (R,), so that they are not shrunk.
 
     Returns
     -------
-    (n,) main coefficients, (R,) the inverse covariance times what they leave, and how many times the prior's variance that
-    game's is.
+    (n + more,) their coefficients but for the level's, (R,) the inverse covariance times what they leave, and how many times
+    the prior's variance that game's is.
     """
     known = _covariance(signs, signs, weight)
     known[np.diag_indices_from(known)] += noise * known[0, 0]
-    fixed = np.column_stack([np.ones(len(signs)), signs])
+    fixed = np.column_stack([np.ones(len(signs)), signs, *more])
     solved = cho_solve(cho_factor(known, overwrite_a=True, check_finite=False), np.column_stack([fixed, worths]))
-    coefficients = np.linalg.solve(fixed.T @ solved[:, :-1], fixed.T @ solved[:, -1])
+    coefficients = np.linalg.lstsq(fixed.T @ solved[:, :-1], fixed.T @ solved[:, -1], rcond=None)[0]
     scale = float(worths @ solved[:, -1]) / len(worths)
     return coefficients[1:], solved[:, -1] - solved[:, :-1] @ coefficients, scale or 1.0
+
+
+def _values_of_cube(main: FloatArray) -> FloatArray:
+    """(n,) Shapley values of the game (s · main)³."""
+    squares, others = (main**2).sum() - main**2, main.sum() - main
+    return np.asarray(-2 * main**3 - 6 * main * squares - 2 * main * (others**2 - squares))
 
 
 def _signs(masks: IntArray, players: int) -> FloatArray:

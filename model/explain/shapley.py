@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 ROWS_AT_ONCE = 32  # more at once is no quicker on a CPU
-COALITIONS, COALITIONS_OF_MANY = 144, 64
+COALITIONS, COALITIONS_OF_MANY = 112, 64
 """Coalitions that are run against "missing", and against each case of a background cohort."""
 REDUCED_NOISE = 3e-5
 """Variance that bfloat16 adds to a worth, as a share of the worths' own (0.009 logit, measured over 128 coalitions)."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from model.encode import drop_groups
 from model.explain.coalitions import coalition_design, estimated_values
-from model.explain.shapley import backgrounds, coalition_logits, exact_shapley, group_shapley
+from model.explain.shapley import COALITIONS, backgrounds, coalition_logits, exact_shapley, group_shapley
 from model.schema import GROUPS
 
 games = st.integers(1, 6).flatmap(
@@ -160,6 +160,18 @@ def test_the_rule_is_near_the_exact_values_where_interactions_are_weak() -> None
     assert np.linalg.norm(blurred - true) < 0.02 * np.linalg.norm(true)
 
 
+def test_a_game_that_saturates_a_little_is_read_from_few_coalitions() -> None:
+    """tanh of a sum; without the cube of the main effects the mean error is 2.5 %."""
+    signs, masks = 1.0 - 2.0 * (np.arange(2048)[:, None] >> np.arange(11) & 1), coalition_design(11, 48)
+    errors = []
+    for seed in range(4):
+        main = np.random.default_rng(seed).normal(size=11)
+        game = np.tanh(0.5 * signs @ main / np.linalg.norm(main))
+        found, true = estimated_values(11, masks, game[masks], game[-1] - game[0]), exact_shapley(game)
+        errors.append(np.linalg.norm(found - true) / np.linalg.norm(true))
+    assert np.mean(errors) < 0.013
+
+
 @given(st.integers(1, 7))
 def test_few_players_are_asked_for_every_coalition(players: int) -> None:
     masks = coalition_design(players, 144)
@@ -185,7 +197,7 @@ def test_a_game_without_interactions_is_read_to_a_thousandth_however_many_player
 def test_the_quick_values_are_near_the_exact_ones(predictor, measured) -> None:  # type: ignore[no-untyped-def]
     for case in measured[:2]:
         quick, exact = group_shapley(predictor, case), group_shapley(predictor, case, exact=True)
-        assert quick.model_rows in (144, 146)  # two more where it ran in bfloat16
+        assert quick.model_rows in (COALITIONS, COALITIONS + 2)  # two more where it ran in bfloat16
         assert exact.model_rows == 2048
         assert abs(quick.residual) < 1e-4
         assert np.linalg.norm(quick.values - exact.values) < 0.05 * np.linalg.norm(exact.values)
