@@ -178,3 +178,9 @@ def drop_groups(inputs: NetworkInputs, keep: Tensor, schema: Schema = DEFAULT) -
         categorical=categorical,
         word_present=word_present,
     )
+
+
+def nothing_known(inputs: NetworkInputs, schema: Schema = DEFAULT) -> NetworkInputs:
+    """The same B cases with every feature group hidden."""
+    keep = torch.zeros(len(inputs), len(schema.groups), dtype=torch.bool, device=inputs.numeric.device)
+    return drop_groups(inputs, keep, schema)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.encode import MeasuredCase, drop_groups
+from model.encode import MeasuredCase, nothing_known
 from model.explain.attention import read_words
 from model.explain.shapley import ROWS_AT_ONCE, ShapleyResult
 from model.nets.llnm_net import NetworkInputs, Tokens
@@ -89,8 +89,7 @@ def owen_values(predictor: Predictor, measured: MeasuredCase, shapley: ShapleyRe
     if not shapley.present[at]:
         raise ValueError(f"group: the case gives nothing of {group!r}")
     inputs, groups = predictor.encode([measured]), predictor.schema.groups
-    hidden = drop_groups(inputs, torch.zeros(1, len(groups), dtype=torch.bool, device=predictor.device), predictor.schema)
-    tokens = predictor.net.embed(NetworkInputs.cat([inputs, hidden]))
+    tokens = predictor.net.embed(NetworkInputs.cat([inputs, nothing_known(inputs, predictor.schema)]))
     owners = [_parts(predictor, measured, inputs, g) for g in range(len(groups))]
     parts, masks = owners[at]
     others = [masks for g, (_, masks) in enumerate(owners) if g != at and shapley.present[g]]

@@ -19,7 +19,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from model.encode import MeasuredCase, drop_groups
+from model.encode import MeasuredCase, nothing_known
 from model.explain.coalitions import EXACT_NOISE, coalition_design, estimated_values, shapley_matrix
 from model.nets.config import NetConfig
 from model.nets.llnm_net import NetworkInputs, Tokens
@@ -163,8 +163,7 @@ def group_shapley(
     coalitions : so many at most instead; fewer are quicker and less exact.
     """
     inputs, groups = predictor.encode([measured]), predictor.schema.groups
-    hidden = drop_groups(inputs, torch.zeros(1, len(groups), dtype=torch.bool, device=predictor.device), predictor.schema)
-    rest = hidden if background is None else predictor.encode(background.cases)
+    rest = nothing_known(inputs, predictor.schema) if background is None else predictor.encode(background.cases)
     present = given_groups(inputs, predictor.net.config, predictor.schema)
     # A group that neither side has changes nothing.
     other = [given_groups(rest.rows([i]), predictor.net.config, predictor.schema) for i in range(len(rest))]
@@ -232,8 +231,7 @@ def coalition_logits(predictor: Predictor, inputs: NetworkInputs, keep: Tensor) 
     inputs : one encoded case.
     keep : (R, G) bool, in the order of the schema's groups; False hides the group.
     """
-    nothing = torch.zeros(1, keep.shape[1], dtype=torch.bool, device=keep.device)
-    hidden = drop_groups(inputs, nothing, predictor.schema)
+    hidden = nothing_known(inputs, predictor.schema)
     return _coalition_table(predictor, _tokens(predictor, inputs, hidden), keep)[0]
 
 

@@ -27,13 +27,12 @@ def test_all_parts_together_are_the_whole_group(predictor, measured) -> None:  #
     """With every other group there and then all words, the network says what it says of the case."""
     import torch
 
-    from model.encode import drop_groups
+    from model.encode import nothing_known
     from model.explain.owen import _worths
     from model.nets.llnm_net import NetworkInputs
-    from model.schema import GROUPS
 
     inputs = predictor.encode([measured[0]])
-    hidden = drop_groups(inputs, torch.zeros(1, len(GROUPS), dtype=torch.bool))
+    hidden = nothing_known(inputs)
     tokens = predictor.net.embed(NetworkInputs.cat([inputs, hidden]))
     length = tokens.image.shape[1] * tokens.image.shape[2] + tokens.clinical.shape[1]
     ends = _worths(predictor, tokens, torch.tensor([[False] * length, [True] * length]))

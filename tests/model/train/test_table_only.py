@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.encode import drop_groups
+from model.encode import nothing_known
 from model.errors import CaseError, CheckpointError, StorageError
 from model.evaluate import evaluate_scored, score_cohort
 from model.explain.counterfactual import smallest_crossing
@@ -100,7 +100,7 @@ def test_shapley_values_are_what_the_wide_path_adds(trained):  # type: ignore[no
     predictor = Predictor(replace(made, net=net.eval()), "cpu")
     for case in predictor.measure(cohort.case(c) for c in cohort.case_ids[:10]):
         inputs = predictor.encode([case])
-        hidden = drop_groups(inputs, torch.zeros(1, 4, dtype=torch.bool), made.schema)
+        hidden = nothing_known(inputs, made.schema)
         added = [net.embed(part).clinical[0, :, -1] / made.temperature for part in (inputs, hidden)]
         true = dict(zip(net.config.fields, (added[0] - added[1]).tolist(), strict=True))
         expected = [sum(true[f] for f in g.fields) for g in made.schema.groups]
@@ -121,7 +121,7 @@ def test_a_hidden_field_is_hidden_on_the_wide_path_too(trained):  # type: ignore
     predictor = Predictor(made, "cpu")
     assert made.net.config.wide
     measured = predictor.measure(cohort.case(c) for c in cohort.case_ids[:8])
-    hidden = drop_groups(predictor.encode(measured), torch.zeros(8, 4, dtype=torch.bool), made.schema)
+    hidden = nothing_known(predictor.encode(measured), made.schema)
     logits = predictor.run(hidden).logit
     assert torch.allclose(logits, logits[:1].expand(8), atol=1e-5)
 

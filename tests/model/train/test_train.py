@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.encode import drop_groups
+from model.encode import nothing_known
 from model.errors import CaseError, CheckpointError
 from model.nets.config import compact_config
-from model.schema import GROUPS
 from model.train import fit
 from model.train.calibrate import fit_temperature
 from model.train.checkpoint import load_checkpoint, save_checkpoint
@@ -118,8 +117,7 @@ def test_checkpoint_round_trip_and_refusals(untrained, tmp_path: Path) -> None: 
 def test_a_hidden_group_has_no_influence(predictor, measured) -> None:  # type: ignore[no-untyped-def]
     """Two cases that differ in hidden groups only are the same to the network."""
     inputs = predictor.encode(measured[:2])
-    nothing = torch.zeros(2, len(GROUPS), dtype=torch.bool)
-    hidden = drop_groups(inputs, nothing)
+    hidden = nothing_known(inputs)
     logit = predictor.run(replace(hidden, view_present=torch.ones_like(hidden.view_present))).logit
     assert logit[0] == pytest.approx(float(logit[1]), abs=1e-5)
 
