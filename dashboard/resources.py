@@ -209,16 +209,19 @@ class OpenCohort:
     folder: TemporaryDirectory[str]
 
     @classmethod
-    def of(cls, file: Path, *, good_rows_only: bool = False, keep: bool = False) -> OpenCohort:
+    def of(
+        cls, file: Path, *, good_rows_only: bool = False, keep: bool = False, folder: TemporaryDirectory[str] | None = None
+    ) -> OpenCohort:
         """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`.
 
         Parameters
         ----------
+        folder : what the table lies in, to go with the cohort; None where the table is to stay.
         keep : leave the validated form in the user's cache folder, so that the same table opens at once the next time.
         """
         from model.cohort.store import CohortStore
 
-        folder = TemporaryDirectory(prefix="llnm-")
+        folder = folder or TemporaryDirectory(prefix="llnm-")
         try:
             with _told_of_rows() as progress:
                 cache = None if keep else Path(folder.name)
@@ -273,16 +276,16 @@ def served_cohort(file: Path, changed: int, good_rows_only: bool) -> OpenCohort:
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")
 def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
     """A table that a user gave; it and what was made of it go when the session ends."""
-    with TemporaryDirectory(prefix="llnm-") as folder:
-        file = Path(folder) / f"table{Path(name).suffix}"
-        _data.seek(0)
-        with file.open("wb") as target:
-            shutil.copyfileobj(_data, target)
-        try:
-            return OpenCohort.of(file, good_rows_only=good_rows_only)
-        except StatisticsError as error:
-            error.where = error.where.replace(file.name, name)
-            raise
+    folder = TemporaryDirectory(prefix="llnm-")
+    file = Path(folder.name) / f"table{Path(name).suffix}"
+    _data.seek(0)
+    with file.open("wb") as target:
+        shutil.copyfileobj(_data, target)
+    try:
+        return OpenCohort.of(file, good_rows_only=good_rows_only, folder=folder)
+    except StatisticsError as error:
+        error.where = error.where.replace(file.name, name)
+        raise
 
 
 @st.cache_resource(show_spinner="Scoring the cases by the model in use …", max_entries=2, on_release=_closed)
@@ -290,10 +293,10 @@ def scored_cases(model: str, folder: str) -> OpenCohort:
     """The cases of the Case page, scored by a loaded model; raises `CaseError`, `StatisticsError`."""
     from model.evaluate import score_cohort
 
-    with TemporaryDirectory(prefix="llnm-") as place:
-        file = Path(place) / "scored.parquet"
-        score_cohort(loaded(model), _read_cohort(folder)).to_parquet(file, index=False)
-        return OpenCohort.of(file)
+    place = TemporaryDirectory(prefix="llnm-")
+    file = Path(place.name) / "scored.parquet"
+    score_cohort(loaded(model), _read_cohort(folder)).to_parquet(file, index=False)
+    return OpenCohort.of(file, folder=place)
 
 
 @st.cache_resource(show_spinner="Fetching the cases …", max_entries=8, scope="session")

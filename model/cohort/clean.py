@@ -1,7 +1,8 @@
 """Any model's table of predictions → one Parquet file in the schema's words, or every fault by its row.
 
 The table is read in batches, so that ten million rows need no more memory than one batch, and every check works on whole
-columns: words are looked at once for each different word.
+columns: words are looked at once for each different word. Numbers that nothing counts or filters by stay in the table where
+a Parquet file's own statistics show that all of them can be used; they are read when a figure first asks (`read_proven`).
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ SCORES = (
     SPLIT,
     *(Field(name, name, "number", "identity", "As `llnm predict` writes it.", "", 0, 1) for name in _SHARES),
 )
+COUNTED = frozenset({"capsule_distance_mm", "probability", *RANGES.values()})
+"""Numbers that have codes: they are read on opening."""
 KNOWN: Mapping[str, Field] = {f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")}
 """What a table's columns may be, by name; the report is words, not something to count."""
 
@@ -167,10 +170,13 @@ def clean(
     written: Future[None] | None = None
     writing, reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)  # beside the checking
     try:
-        columns, ignored, batches = _opened(source)
+        there, ignored = _columns_of(source)
         left_out = () if without is None else without.unusable
-        columns = {raw: spec for raw, spec in columns.items() if spec.name not in left_out}
-        for batch in _ahead(batches, reading):
+        there = {raw: spec for raw, spec in there.items() if spec.name not in left_out}
+        proven = _proven(source, there) if without is None else {}
+        found.ranges |= proven
+        columns = {raw: spec for raw, spec in there.items() if spec.name not in proven}
+        for batch in _ahead(_batches(source, columns), reading):
             table = _cleaned(batch, columns, found)
             if without is not None:
                 keep = ~np.isin(np.arange(found.rows + 1, found.rows + 1 + batch.num_rows), without.bad)
@@ -196,7 +202,11 @@ def clean(
         bad = 0 if without is None else len(without.bad)
         label = next(raw for raw, spec in columns.items() if spec.name == "llnm")
         described = read_description(source)
-        kept = {**_summary(found, ignored, left_out, bad), "described": described, "outcome": outcome_of(described, label)}
+        kept = {
+            **_summary(found, ignored, left_out, bad), "described": described, "outcome": outcome_of(described, label),
+            "columns": [spec.name for spec in there.values()],
+            "proven": {spec.name: raw for raw, spec in there.items() if spec.name in proven},
+        }  # fmt: skip
         writer.add_key_value_metadata({"llnm": json.dumps(kept)})
         writer.close()
         os.replace(partial, target)
@@ -222,8 +232,8 @@ def _ahead(batches: Iterator[pa.RecordBatch], beside: ThreadPoolExecutor) -> Ite
         yield batch
 
 
-def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.RecordBatch]]:
-    """Columns that are known (raw name → field), names of the others, and the batches."""
+def _columns_of(source: Path) -> tuple[dict[str, Field], list[str]]:
+    """Columns that are known (raw name → field), and names of the others."""
     if source.suffix.lower() == ".parquet":
         schema = pq.read_schema(source)
         names = schema.names
@@ -231,31 +241,99 @@ def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.Reco
         for raw, spec in known.items():
             if pa.types.is_nested(schema.field(raw).type):
                 raise StatisticsError("lists or records in its cells", where=raw[:80], fix=f"Give {spec.allowed()}.")
+    else:
+        with pyarrow.csv.open_csv(source, **_csv_options(source)) as head:
+            names = head.schema.names
+        known = _known(names, source.name)
+    return known, [n for n in names if n not in known]
+
+
+def _batches(source: Path, columns: Mapping[str, Field]) -> Iterator[pa.RecordBatch]:
+    """The rows of some columns."""
+    if source.suffix.lower() == ".parquet":
+        schema = pq.read_schema(source)
         texts = [
             raw
-            for raw in known
-            if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"
+            for raw, spec in columns.items()
+            if schema.field(raw).type in (pa.string(), pa.binary()) and spec.name != "case_id"
         ]
         file = pq.ParquetFile(source, read_dictionary=texts, pre_buffer=True)
         # A row group at a time: reading ahead holds all that it was asked for, and that must not be the whole file.
-        groups = (file.iter_batches(BATCH, [k], list(known)) for k in range(file.num_row_groups))
-        return known, [n for n in names if n not in known], chain.from_iterable(groups)
-    with source.open(encoding="utf-8-sig") as lines:
-        first = lines.readline()
-    separator = max(",;\t", key=first.count)
-    parse_options = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    read_options = pyarrow.csv.ReadOptions(block_size=1 << 24)
-    with pyarrow.csv.open_csv(source, read_options=read_options, parse_options=parse_options) as head:
-        names = head.schema.names
-    known = _known(names, source.name)
+        groups = (file.iter_batches(BATCH, [k], list(columns)) for k in range(file.num_row_groups))
+        return chain.from_iterable(groups)
     # As text: what a column holds is for the schema to say.
     convert = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(known, pa.string()), include_columns=list(known), strings_can_be_null=False
+        column_types=dict.fromkeys(columns, pa.string()), include_columns=list(columns), strings_can_be_null=False
     )
-    reader = pyarrow.csv.open_csv(
-        source, read_options=read_options, parse_options=parse_options, convert_options=convert
-    )
-    return known, [n for n in names if n not in known], iter(reader)
+    return iter(pyarrow.csv.open_csv(source, **_csv_options(source), convert_options=convert))
+
+
+def _csv_options(source: Path) -> dict[str, Any]:
+    """How a CSV file is read: comma, semicolon or tab, whichever its first line has most of."""
+    with source.open(encoding="utf-8-sig") as lines:
+        first = lines.readline()
+    return {
+        "read_options": pyarrow.csv.ReadOptions(block_size=1 << 24),
+        "parse_options": pyarrow.csv.ParseOptions(delimiter=max(",;\t", key=first.count), newlines_in_values=True),
+    }
+
+
+def _proven(source: Path, columns: Mapping[str, Field]) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of each column of numbers that need not be read: its statistics show it in range.
+
+    Statistics pass over NaN, which is missing here, as an empty cell is.
+    """
+    if source.suffix.lower() != ".parquet":
+        return {}
+    file = pq.ParquetFile(source)
+    flat = {file.metadata.schema.column(i).path: i for i in range(file.metadata.num_columns)}
+    proven: dict[str, tuple[float, float]] = {}
+    for raw, spec in columns.items():
+        if spec.kind != "number" or spec.name in COUNTED or not pa.types.is_floating(file.schema_arrow.field(raw).type):
+            continue
+        parts = [file.metadata.row_group(k).column(flat[raw]).statistics for k in range(file.num_row_groups)]
+        if all(p is not None and p.has_min_max and spec.low <= p.min <= p.max <= spec.high for p in parts) and parts:
+            proven[spec.name] = min(p.min for p in parts), max(p.max for p in parts)
+    return proven
+
+
+def read_proven(source: Path, columns: Mapping[str, str], row: int | None = None) -> dict[str, pa.ChunkedArray]:
+    """Columns that were left in the table, looked at as they are read: statistics are only what another program wrote.
+
+    Parameters
+    ----------
+    columns : name of the schema → name in the table.
+    row : the only one to give, 0 for the first; all where None.
+
+    Raises
+    ------
+    StatisticsError
+        If a value is at fault although the file's statistics deny it; rows are named.
+    """
+    file, found, done = pq.ParquetFile(source, pre_buffer=True), _Found(), dict[str, pa.ChunkedArray]()
+    groups, before = range(file.num_row_groups), 0
+    if row is not None:
+        ends = np.cumsum([file.metadata.row_group(k).num_rows for k in groups])
+        k = int(np.searchsorted(ends, row, side="right"))
+        groups, before = range(k, k + 1), int(ends[k]) - file.metadata.row_group(k).num_rows
+    table = file.read_row_groups(list(groups), columns=list(columns.values()))
+    for name, raw in columns.items():
+        spec, parts = _field(name), list[pa.Array]()
+        assert spec is not None
+        found.rows = before
+        for part in table[raw].chunks:
+            parts.append(_numbers(part, spec, raw, found)[name])
+            found.rows += len(part)
+        done[name] = pa.chunked_array(parts, pa.float64())
+        if row is not None:
+            done[name] = done[name].slice(row - before, 1)
+    if found.faults:
+        listed = "\n".join(f"- {fault}" for fault in _listed(found))
+        raise StatisticsError(
+            f"not in the range that the file's own statistics tell:\n{listed}\n", where=source.name,
+            fix="Mend them and write the file anew.",
+        )  # fmt: skip
+    return done
 
 
 def _known(names: list[str], where: str) -> dict[str, Field]:
@@ -512,6 +590,11 @@ def _count(table: pa.Table, found: _Found) -> None:
         found.last_step = max(found.last_step, int(known.max()) if len(known) else -1)
 
 
+def _listed(found: _Found) -> tuple[Fault, ...]:
+    """Everything that is wrong, one for each column and kind."""
+    return tuple(Fault(c, what, np.concatenate(rows), fix) for (c, what, fix), rows in found.faults.items())
+
+
 def _raise_faults(found: _Found, where: str) -> None:
     """Everything that is wrong in the table, as one error."""
     if found.ids:
@@ -523,7 +606,7 @@ def _raise_faults(found: _Found, where: str) -> None:
             found.faults["case_id", "seen in an earlier row", "Keep one row a case."] = [rows[later]]
     if not found.faults:
         return
-    faults = tuple(Fault(c, what, np.concatenate(rows), fix) for (c, what, fix), rows in found.faults.items())
+    faults = _listed(found)
     names = {f.column: f.column.strip().lower() for f in faults}
     unusable = tuple(dict.fromkeys(
         n for n in names.values() if _field(n) is not None and n != "case_id" and not found.values.get(n, 0)
