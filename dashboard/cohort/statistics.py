@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources
-from dashboard.cohort.part import Part, by_content, written
+from dashboard.cohort.part import Part, by_content, panel, written
 from dashboard.figures.quality import told
 from dashboard.parts import Method, asked, literal, methods, missing, problem
 from model.cohort.clean import SPLIT
@@ -24,7 +24,7 @@ P_VALUES = (
 )
 
 
-@st.fragment
+@panel
 def section(part: Part) -> None:
     """Tables of the cases that pass the filters; computed when asked for."""
     st.subheader("Statistics")

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import resources, state
 from dashboard.cohort import atlas, distance, drivers, position, quality, readers, selecting, statistics
-from dashboard.cohort.part import Part
+from dashboard.cohort.part import Part, safe
 from dashboard.figures.style import percent
 from dashboard.parts import choose_picture_format, literal, missing, problem
 from model.cohort import SERVED
@@ -67,7 +67,7 @@ def main() -> None:
         st.stop()
     choose_picture_format()
     for section in (distance, position, atlas, quality, drivers, statistics):
-        section.section(part)
+        safe(section.section)(part)
     readers.section()
 
 

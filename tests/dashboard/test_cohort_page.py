@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from model.cohort import SERVED
 from model.cohort.selection import Region
 from tests.dashboard.test_pages import ROOT, opened, words
+from tests.model.cohort.test_store import forged
 
 SOURCE = ROOT.parent / "shared" / "reference" / "source_data"
 SHIPPED = ROOT / "data_samples" / "cohort.parquet"
@@ -64,6 +65,20 @@ def test_probability_and_label_are_enough_and_what_lacks_is_said() -> None:
     assert "Calibration error (ECE)" in {m.label for m in app.metric}
     assert "Risk against capsule distance: this table has no capsule_distance_mm, so it cannot be shown." in said
     assert "Risk by lobe position: this table has no side and no third, so it cannot be shown." in said
+
+
+def test_statistics_that_lie_are_told_where_the_figure_would_stand(tmp_path: Path) -> None:
+    table = pd.read_parquet(SHIPPED)
+    table.loc[41, "x_normalised"] = 5.0
+    content = forged(table, 5.0, tmp_path / "t.parquet").read_bytes()
+    app = opened("cohort", cohort="own", atlas="1")
+    app = app.file_uploader(key="cohort-file").upload("mine.parquet", content, "application/octet-stream").run()
+    assert not app.exception
+    said = words(app)
+    assert "2,000 of 2,000 cases" in said
+    assert "x_normalised: outside 0 to 1 in 1 row (42)" in said
+    assert "Mend them and write the file anew." in said
+    assert "Against the doctors" in said  # what follows is shown
 
 
 def test_only_one_outcome_and_three_cases_are_told() -> None:

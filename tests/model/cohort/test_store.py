@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -177,6 +179,74 @@ def test_same_content_opens_from_the_cache_and_a_broken_run_leaves_nothing(folde
     with pytest.raises(StatisticsError, match=r"broken\.parquet: cannot be read"):
         CohortStore.open(folder / "broken.parquet", cache=cache)
     assert len(list(cache.iterdir())) == 1
+
+
+def forged(table: pd.DataFrame, wrong: float, file: Path) -> Path:
+    """A table whose statistics say 0.5 where the wrong number is."""
+    table.to_parquet(file, compression=None, use_dictionary=False)
+    held, told = struct.pack("<d", wrong), struct.pack("<d", 0.5)
+    content = file.read_bytes()
+    footer = len(content) - 8 - struct.unpack("<I", content[-8:-4])[0]
+    file.write_bytes(content[:footer] + content[footer:].replace(held, told))
+    return file
+
+
+def test_numbers_that_nothing_counts_by_stay_in_the_table_and_are_the_same(folder: Path) -> None:
+    table = made(500, 3)
+    rng = np.random.default_rng(0)
+    table["logit"] = np.where(rng.random(500) < 0.1, np.nan, rng.normal(size=500))
+    table["Height_mm "] = rng.random(500).astype(np.float32) * 20 + 1
+    file = folder / "apart.parquet"
+    table.to_parquet(file, row_group_size=200)
+    store = CohortStore.open(file, cache=folder / "cache")
+    assert "logit" not in pq.read_schema(store.file).names
+    assert set(store.columns) == {n.strip().lower() for n in table.columns}
+    assert store.ranges["logit"] == (table["logit"].min(), table["logit"].max())
+    filters = Filters(sex=("male",))
+    found = store.rows(filters, ["logit", "case_id", "height_mm"])
+    expected = passing(table, filters).rename(columns={"Height_mm ": "height_mm"})
+    pd.testing.assert_frame_equal(
+        found, expected[["logit", "case_id", "height_mm"]].reset_index(drop=True), check_dtype=False
+    )
+    assert store.rows(columns=["logit"])["logit"].equals(table["logit"])
+    one = store.case("c321")
+    assert tuple(one.columns) == store.columns
+    assert one["height_mm"].item() == table["Height_mm "][321]
+    assert store.case("nobody").empty
+
+
+def test_a_number_out_of_range_is_refused_on_opening_wherever_it_lies(folder: Path) -> None:
+    table = made(500, 3).assign(logit=0.1)
+    table.loc[321, "logit"] = 5000.0
+    table.to_parquet(folder / "far.parquet", row_group_size=200)
+    with pytest.raises(RowsError, match=r"logit: outside -1000 to 1000 in 1 row \(322\)"):
+        CohortStore.open(folder / "far.parquet", cache=folder / "cache")
+    good = CohortStore.open(folder / "far.parquet", cache=folder / "cache", good_rows_only=True)
+    assert good.rows(columns=["logit"])["logit"].tolist() == [0.1] * 499
+
+
+def test_statistics_that_lie_are_found_out_when_a_figure_first_asks(folder: Path) -> None:
+    table = made(500, 3).assign(logit=0.1)
+    table.loc[321, "logit"] = 5000.0
+    store = CohortStore.open(forged(table, 5000.0, folder / "forged.parquet"), cache=folder / "cache")
+    with pytest.raises(StatisticsError, match=r"logit: outside -1000 to 1000 in 1 row \(322\)"):
+        store.rows(Filters(sex=("male",)), ["logit"])
+    with pytest.raises(StatisticsError, match=r"forged\.parquet: .*\n.* in 1 row \(322\)"):
+        store.case("c321")
+    assert len(store.rows(columns=["probability"])) == 500
+
+
+def test_a_table_that_changed_or_went_after_it_was_opened_is_told(folder: Path) -> None:
+    file = folder / "moving.parquet"
+    made(50, 3).assign(logit=0.1).to_parquet(file)
+    store = CohortStore.open(file, cache=folder / "cache")
+    made(50, 4).assign(logit=0.2).to_parquet(file)
+    with pytest.raises(StatisticsError, match=r"moving\.parquet: no longer as it was"):
+        store.rows(columns=["logit"])
+    file.unlink()
+    with pytest.raises(StatisticsError, match="Open the table again"):
+        store.rows(columns=["logit"])
+    assert len(store.rows(columns=["probability"])) == 50
 
 
 def test_just_probability_and_label(folder: Path) -> None:
