@@ -108,6 +108,18 @@ def outcome() -> str:
     return str(endpoint.get("name")) if isinstance(endpoint, dict) else LLNM.name
 
 
+def cases_outcome() -> str:
+    """Column of the outcome that the cases of the Case page have, as their card says; empty where it cannot be read."""
+    from model.ingest.card import schema_of
+    from model.ingest.cases import read_card
+
+    folder = cohort_folder()
+    try:
+        return schema_of(read_card(folder), where=folder.name).endpoint.name
+    except ProblemError:  # told where the cases are read
+        return ""
+
+
 def _card() -> dict[str, Any]:
     try:
         card = json.loads((chosen_folder() / "card.json").read_text("utf-8"))
@@ -290,12 +302,27 @@ def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: Binary
 
 @st.cache_resource(show_spinner="Scoring the cases by the model in use …", max_entries=2, on_release=_closed)
 def scored_cases(model: str, folder: str) -> OpenCohort:
-    """The cases of the Case page, scored by a loaded model; raises `CaseError`, `StatisticsError`."""
+    """The cases of the Case page whose outcome is known, scored by a loaded model; what the table says of itself tells how
+    many are `without_outcome`. Raises `CaseError`, `StatisticsError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from model.cohort.explained import METADATA
     from model.evaluate import score_cohort
 
+    endpoint = loaded(model).schema.endpoint
+    scored = score_cohort(loaded(model), _read_cohort(folder))
+    known = scored[scored[endpoint.name].notna()].rename(columns={endpoint.name: "llnm"})
+    if known.empty:
+        raise CaseError(
+            f"none of {len(scored):,} cases has a value in the column {endpoint.name}", where=Path(folder).name,
+            fix="Choose another table.",
+        )  # fmt: skip
+    told = {"model": model, "outcome": endpoint.short, "without_outcome": len(scored) - len(known)}
+    table = pa.Table.from_pandas(known.drop(columns="outcome", errors="ignore"), preserve_index=False)
     place = TemporaryDirectory(prefix="llnm-")
     file = Path(place.name) / "scored.parquet"
-    score_cohort(loaded(model), _read_cohort(folder)).to_parquet(file, index=False)
+    pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(told)}), file)
     return OpenCohort.of(file, folder=place)
 
 

@@ -21,7 +21,7 @@ from model.cohort.discrimination import wilson
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
-from model.schema import FIELD, LLNM
+from model.schema import FIELD
 from model.train.folders import SHIPPED as SHIPPED_MODEL
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
@@ -73,8 +73,8 @@ def main() -> None:
 
 def _cohort() -> tuple[CohortStore, str, str]:
     """The chosen cohort, what it is in words, and its file's name; raises `ProblemError`."""
-    # The tables that ship were scored by the shipped model.
-    other = resources.main_folder() != SHIPPED_MODEL and resources.outcome() == LLNM.name
+    # The tables that ship were scored by the shipped model; another one can score the cases that have what it predicts.
+    other = resources.main_folder() != SHIPPED_MODEL and resources.outcome() == resources.cases_outcome()
     options = [v for v in SOURCES.values() if v != MODEL or other]
     usual = MODEL if other else SHIPPED
     wanted = SOURCES.get(state.read("cohort"), usual)
@@ -86,7 +86,9 @@ def _cohort() -> tuple[CohortStore, str, str]:
     if which == MODEL:
         cases = resources.cohort_folder()
         scored = resources.scored_cases(resources.predictor().checkpoint.identity, str(cases))
-        return scored.store, f"cases of {cases.name}", "scored.parquet"
+        without = scored.store.described["without_outcome"]
+        more = f", without {without:,} whose outcome is not known" if without else ""
+        return scored.store, f"cases of {cases.name}{more}", "scored.parquet"
     if which == SHIPPED:
         return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres", _path(resources.EXTERNAL_SCORES)
     if which == SAMPLES:
