@@ -222,12 +222,14 @@ class OpenCohort:
 
     @classmethod
     def of(
-        cls, file: Path, *, good_rows_only: bool = False, keep: bool = False, folder: TemporaryDirectory[str] | None = None
-    ) -> OpenCohort:
+        cls, file: Path, *, label: str | None = None, good_rows_only: bool = False, keep: bool = False,
+        folder: TemporaryDirectory[str] | None = None,
+    ) -> OpenCohort:  # fmt: skip
         """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`.
 
         Parameters
         ----------
+        label : column of the outcome; None for the usual names.
         folder : what the table lies in, to go with the cohort; None where the table is to stay.
         keep : leave the validated form in the user's cache folder, so that the same table opens at once the next time.
         """
@@ -237,7 +239,7 @@ class OpenCohort:
         try:
             with _told_of_rows() as progress:
                 cache = None if keep else Path(folder.name)
-                store = CohortStore.open(file, good_rows_only=good_rows_only, cache=cache, progress=progress)
+                store = CohortStore.open(file, label=label, good_rows_only=good_rows_only, cache=cache, progress=progress)
                 store.prepare()
             Thread(target=_count_ranges, args=(store,), daemon=True).start()
         except ProblemError:
@@ -280,13 +282,13 @@ def shipped_cohort(file: Path, changed: int) -> OpenCohort:
 
 
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed)
-def served_cohort(file: Path, changed: int, good_rows_only: bool) -> OpenCohort:
+def served_cohort(file: Path, changed: int, label: str | None, good_rows_only: bool) -> OpenCohort:
     """The table that the server was started with, as it was when last changed; all sessions share it."""
-    return OpenCohort.of(file, good_rows_only=good_rows_only, keep=True)
+    return OpenCohort.of(file, label=label, good_rows_only=good_rows_only, keep=True)
 
 
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")
-def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
+def uploaded_cohort(file_id: str, name: str, label: str | None, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
     """A table that a user gave; it and what was made of it go when the session ends."""
     folder = TemporaryDirectory(prefix="llnm-")
     file = Path(folder.name) / f"table{Path(name).suffix}"
@@ -294,7 +296,7 @@ def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: Binary
     with file.open("wb") as target:
         shutil.copyfileobj(_data, target)
     try:
-        return OpenCohort.of(file, good_rows_only=good_rows_only, folder=folder)
+        return OpenCohort.of(file, label=label, good_rows_only=good_rows_only, folder=folder)
     except StatisticsError as error:
         error.where = error.where.replace(file.name, name)
         raise

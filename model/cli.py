@@ -275,6 +275,8 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="CSV or Parquet with columns prediction and label; stages and overlaps if there are any.")
     ] = None,
+    prediction: Annotated[str | None, typer.Option(help="Column of --predictions that holds the probability.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of --predictions that holds the outcome, 0 or 1.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
@@ -286,8 +288,10 @@ def evaluate(
     with _told():
         if (cohort is None) == (predictions is None):
             raise CaseError("give one of --cohort and --predictions", where="evaluate", fix="Name what to evaluate.")
+        if predictions is None and (prediction or label):
+            raise CaseError("columns of no table", where="--prediction, --label", fix="Name the table with --predictions.")
         if predictions is not None:
-            result = evaluate_table(read_table(predictions))
+            result = evaluate_table(read_table(predictions), probability=prediction, label=label)
         else:
             from model.evaluate import evaluate_cohort
             from model.ingest.cases import read_cohort

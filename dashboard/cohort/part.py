@@ -80,11 +80,12 @@ class Part:
         code : lines that go on from `cohort` and `filters`, imports among them, and end with `table` and `figure`.
         """
         drawn = ", Region" if self.filters.region is not None else ""
+        label = "" if self.store.label is None else f", label={self.store.label!r}"
         good = ", good_rows_only=True" if self.store.bad_rows else ""
         head = f"""
 from model.cohort.selection import Filters{drawn}
 from model.cohort.store import CohortStore
-cohort = CohortStore.open({self.file!r}{good})
+cohort = CohortStore.open({self.file!r}{label}{good})
 filters = {filters_as_code(self.filters)}
 """
         return written(f"{self._cases_in_words()} {text}", head + code)

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from model.cohort.explained import SHAP, outcome_of, read_description
 from model.cohort.position import PLACES
-from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray
+from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray, column_of
 from model.cohort.selection import CATEGORIES, RANGES, STEPS
 from model.errors import FieldError, StatisticsError
 from model.features.place import PLACE_COLUMNS
@@ -111,6 +111,20 @@ class RowsError(StatisticsError):
         )
 
 
+class NoLabelError(StatisticsError):
+    """A table whose outcome stands in a column of a name that nobody knows.
+
+    Parameters
+    ----------
+    error : that told so.
+    candidates : columns that hold nothing but 0 and 1 (or no and yes) and empty cells.
+    """
+
+    def __init__(self, error: StatisticsError, candidates: tuple[str, ...]) -> None:
+        super().__init__(error.what, where=error.where, fix=error.fix)
+        self.candidates = candidates
+
+
 @dataclass
 class _Found:
     """What is gathered over the batches."""
@@ -145,14 +159,16 @@ class _Found:
 
 
 def clean(
-    source: Path, target: Path, *, without: RowsError | None = None, progress: Progress = lambda _rows: None
-) -> None:
+    source: Path, target: Path, *, probability: str | None = None, label: str | None = None, without: RowsError | None = None,
+    progress: Progress = lambda _rows: None,
+) -> None:  # fmt: skip
     """Write the usable form of a table: names and values of the schema, and the codes that a cube counts by.
 
     Parameters
     ----------
     source : CSV (comma, semicolon or tab) or Parquet with a probability and a label column.
     target : Parquet file, written whole or not at all.
+    probability, label : their columns; None for the usual names.
     without : faults found before, whose rows and columns are left out.
     progress : told the number of rows done.
 
@@ -160,8 +176,10 @@ def clean(
     ------
     RowsError
         If rows are bad, and `without` is None.
+    NoLabelError
+        If there is no label.
     StatisticsError
-        If the file cannot be read or has no probability or label.
+        If the file cannot be read or has no probability.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
@@ -170,7 +188,7 @@ def clean(
     written: Future[None] | None = None
     writing, reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)  # beside the checking
     try:
-        there, ignored = _columns_of(source)
+        there, ignored = _columns_of(source, probability, label)
         left_out = () if without is None else without.unusable
         there = {raw: spec for raw, spec in there.items() if spec.name not in left_out}
         proven = _proven(source, there) if without is None else {}
@@ -200,10 +218,10 @@ def clean(
         if without is None:
             _raise_faults(found, source.name)
         bad = 0 if without is None else len(without.bad)
-        label = next(raw for raw, spec in columns.items() if spec.name == "llnm")
+        of = next(raw for raw, spec in columns.items() if spec.name == "llnm")
         described = read_description(source)
         kept = {
-            **_summary(found, ignored, left_out, bad), "described": described, "outcome": outcome_of(described, label),
+            **_summary(found, ignored, left_out, bad), "described": described, "outcome": outcome_of(described, of),
             "columns": [spec.name for spec in there.values()],
             "proven": {spec.name: raw for raw, spec in there.items() if spec.name in proven},
         }  # fmt: skip
@@ -232,19 +250,19 @@ def _ahead(batches: Iterator[pa.RecordBatch], beside: ThreadPoolExecutor) -> Ite
         yield batch
 
 
-def _columns_of(source: Path) -> tuple[dict[str, Field], list[str]]:
+def _columns_of(source: Path, probability: str | None, label: str | None) -> tuple[dict[str, Field], list[str]]:
     """Columns that are known (raw name → field), and names of the others."""
     if source.suffix.lower() == ".parquet":
         schema = pq.read_schema(source)
         names = schema.names
-        known = _known(names, source.name)
+        known = _known(names, source, probability, label)
         for raw, spec in known.items():
             if pa.types.is_nested(schema.field(raw).type):
                 raise StatisticsError("lists or records in its cells", where=raw[:80], fix=f"Give {spec.allowed()}.")
     else:
         with pyarrow.csv.open_csv(source, **_csv_options(source)) as head:
             names = head.schema.names
-        known = _known(names, source.name)
+        known = _known(names, source, probability, label)
     return known, [n for n in names if n not in known]
 
 
@@ -336,23 +354,39 @@ def read_proven(source: Path, columns: Mapping[str, str], row: int | None = None
     return done
 
 
-def _known(names: list[str], where: str) -> dict[str, Field]:
+def _known(names: list[str], source: Path, probability: str | None, label: str | None) -> dict[str, Field]:
     """Raw column name → field."""
-    plain = [name.strip().lower() for name in names]
-    known = {raw: spec for raw, name in zip(names, plain, strict=True) if (spec := _field(name)) is not None}
-    for wanted, spec in ((PROBABILITY_NAMES, PROBABILITY), (LABEL_NAMES, FIELD["llnm"])):
-        at = [plain.index(name) for name in wanted if name in plain]
-        if not at:
-            given = ", ".join(short(n) for n in names[:12])
-            raise StatisticsError(
-                f"none of the columns {', '.join(wanted)}", where=where,
-                fix=f"Name the column {wanted[0]}; the table has {given}.",
-            )  # fmt: skip
-        known[names[at[0]]] = spec
+    known = {raw: spec for raw in names if (spec := _field(raw.strip().lower())) is not None}
+    known[column_of(names, PROBABILITY_NAMES, probability, where=source.name)] = PROBABILITY
+    try:
+        known[column_of(names, LABEL_NAMES, label, where=source.name)] = FIELD["llnm"]
+    except StatisticsError as error:
+        raise NoLabelError(error, _of_two_words(source, names, known)) from None
+    if PROBABILITY not in known.values():
+        raise StatisticsError(
+            f"the column {short(label)} is the probability too", where=source.name, fix="Name two different columns."
+        )
     for raw, spec in known.items():
         if names.count(raw) > 1 or sum(s is spec for s in known.values()) > 1:
-            raise StatisticsError(f"the column {spec.name} is there twice", where=where, fix="Keep one of them.")
+            raise StatisticsError(f"the column {spec.name} is there twice", where=source.name, fix="Keep one of them.")
     return known
+
+
+def _of_two_words(source: Path, names: list[str], known: Mapping[str, Field]) -> tuple[str, ...]:
+    """Columns, other than the probability, that hold only what a label may be, and empty cells."""
+    left = [n for n in names if names.count(n) == 1 and known.get(n) is not PROBABILITY]
+    if source.suffix.lower() == ".parquet":
+        left = [n for n in left if not pa.types.is_nested(pq.read_schema(source).field(n).type)]
+    filled: set[str] = set()
+    for batch in _batches(source, dict.fromkeys(left, FIELD["llnm"])):
+        for name in tuple(left):
+            words = {str(w).strip().lower() for w in pc.unique(batch.column(name)).to_pylist() if w is not None}
+            filled |= {name} if words & LABEL_WORDS.keys() else set()
+            if words - LABEL_WORDS.keys() - {""}:
+                left.remove(name)
+        if not left:
+            break
+    return tuple(n for n in left if n in filled)
 
 
 def _cleaned(batch: pa.RecordBatch, columns: Mapping[str, Field], found: _Found) -> pa.Table:

@@ -96,13 +96,16 @@ def evaluate(scores: ScoredCases, *, seed: int = 0, rounds: int = 1000) -> Evalu
     )
 
 
-def evaluate_table(frame: pd.DataFrame, *, seed: int = 0, rounds: int = 1000) -> Evaluation:
+def evaluate_table(
+    frame: pd.DataFrame, *, probability: str | None = None, label: str | None = None, seed: int = 0, rounds: int = 1000
+) -> Evaluation:
     """All figures that the columns of a table allow.
 
     Parameters
     ----------
     frame : a probability and a label, and any of stage with `STAGE_COLUMNS`, nodule_iou and gland_iou (mean overlap of a
         case's masks, 0…1).
+    probability, label : their columns; None for the usual names.
     seed, rounds : of the bootstrap.
 
     Raises
@@ -110,7 +113,7 @@ def evaluate_table(frame: pd.DataFrame, *, seed: int = 0, rounds: int = 1000) ->
     StatisticsError
         If probability or label are absent or at fault, or a column that would be used is; rows are named.
     """
-    scores = ScoredCases.from_frame(frame)
+    scores = ScoredCases.from_frame(frame, probability=probability, label=label)
     extra: dict[str, Any] = {}
     if {"stage", *STAGE_COLUMNS} <= set(frame):
         predicted, stage = staged_cases(_stages(frame).assign(llnm=scores.label))

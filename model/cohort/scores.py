@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.errors import StatisticsError
+from model.ingest.messages import short
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -58,14 +60,25 @@ class ScoredCases:
         return cls(p, y)
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> ScoredCases:
-        """From a table with a probability column and a label column, and perhaps `case_id`, which must not repeat."""
-        probability, label = _column(frame, PROBABILITY_NAMES), _column(frame, LABEL_NAMES)
+    def from_frame(cls, frame: pd.DataFrame, *, probability: str | None = None, label: str | None = None) -> ScoredCases:
+        """From a table with a probability and a label, and perhaps `case_id`, which must not repeat.
+
+        Parameters
+        ----------
+        probability, label : their columns; None for the usual names.
+
+        Raises
+        ------
+        StatisticsError
+            If a column is not there, or holds anything but probabilities or 0 and 1; rows are named.
+        """
+        p = frame[column_of(frame.columns, PROBABILITY_NAMES, probability, where="predictions")]
+        y = frame[column_of(frame.columns, LABEL_NAMES, label, where="predictions")]
         if "case_id" in frame:
             _refuse(
                 frame["case_id"].duplicated().to_numpy(), "seen in an earlier row", "case_id", "Keep one row a case."
             )
-        return cls.from_arrays(frame[probability].to_numpy(object), frame[label].to_numpy(object))
+        return cls.from_arrays(p.to_numpy(object), y.to_numpy(object))
 
 
 def read_predictions(path: Path | str) -> ScoredCases:
@@ -98,14 +111,23 @@ def read_table(path: Path | str) -> pd.DataFrame:
         ) from None
 
 
-def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
-    found = [name for name in names if name in frame]
+def column_of(there: Iterable[str], usual: Sequence[str], told: str | None, *, where: str) -> str:
+    """Name of a table's column: the one that was told, or else the first of the usual names, however it is spelt.
+
+    Raises
+    ------
+    StatisticsError
+        If it is not there.
+    """
+    names = [str(name) for name in there]
+    plain = [name.strip().lower() for name in names]
+    found = [told] if told in names else [names[plain.index(n)] for n in usual if n in plain] if told is None else []
     if not found:
+        listed = ", ".join(short(n) for n in names[:12]) + (" …" if len(names) > 12 else "")
         raise StatisticsError(
-            f"none of the columns {', '.join(names)}",
-            where="predictions",
-            fix=f"Name the column {names[0]}; the table has {', '.join(map(str, frame.columns[:12]))}.",
-        )
+            f"none of the columns {', '.join(usual)}" if told is None else f"no column {short(told)}", where=where,
+            fix=f"Say which column it is, or name it {usual[0]}; the table has {listed}.",
+        )  # fmt: skip
     return found[0]
 
 

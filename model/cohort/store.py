@@ -57,6 +57,7 @@ class CohortStore:
     ----------
     file : Parquet file in the schema's words.
     table : what it was made from, and when that was last changed (ns): numbers that are in order there are not written twice.
+    label : column that was said to hold the outcome; None where its name tells.
     key : hash of the content it was made from; figures are kept by it.
     columns : what `rows` can give.
     cases, positives, bad_rows : usable cases, those with the outcome, and rows left out because they were at fault.
@@ -70,6 +71,7 @@ class CohortStore:
 
     file: Path
     table: tuple[Path, int]
+    label: str | None
     key: str
     columns: tuple[str, ...]
     cases: int
@@ -92,7 +94,8 @@ class CohortStore:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, good_rows_only: bool = False, cache: Path | None = None,
+        cls, path: Path | str, *, probability: str | None = None, label: str | None = None, good_rows_only: bool = False,
+        cache: Path | None = None,
         progress: Callable[[int], None] = lambda _rows: None,
     ) -> CohortStore:  # fmt: skip
         """Validate a table once; the same content opens at once from then on.
@@ -100,6 +103,7 @@ class CohortStore:
         Parameters
         ----------
         path : CSV or Parquet with a probability and a label, and any of the schema's fields.
+        probability, label : their columns; None for the usual names (`model.cohort.scores`).
         good_rows_only : leave rows at fault out, instead of refusing the table.
         cache : folder for validated tables; the user's cache where None.
         progress : told the number of rows read.
@@ -108,14 +112,18 @@ class CohortStore:
         ------
         RowsError
             If rows are at fault, unless `good_rows_only`; each column's rows and the fix are named.
+        NoLabelError
+            If there is no label; columns that could be it are named.
         StatisticsError
-            If the file cannot be read, has no case, or lacks the probability or the label.
+            If the file cannot be read, has no case, or lacks the probability.
         """
         path = Path(path).absolute()
         try:
             changed = path.stat().st_mtime_ns
             with path.open("rb") as file:
                 key = hashlib.file_digest(file, "sha256").hexdigest()[:32] + ("-good" if good_rows_only else "")
+            if probability or label:
+                key += "-" + hashlib.sha256(repr((probability, label)).encode()).hexdigest()[:16]
         except OSError as error:
             raise StatisticsError(
                 f"cannot be read ({error.strerror})", where=str(path), fix="Give a CSV or Parquet file with a header."
@@ -123,15 +131,15 @@ class CohortStore:
         target = (cache or cache_folder()) / f"{key}-{FORMAT}{path.suffix.lower()}.parquet"
         if not target.exists():
             try:
-                clean(path, target, progress=progress)
+                clean(path, target, probability=probability, label=label, progress=progress)
             except RowsError as error:
                 if not good_rows_only or not error.good:
                     raise
-                clean(path, target, without=error, progress=progress)
-        return cls._of(target, (path, changed), key)
+                clean(path, target, probability=probability, label=label, without=error, progress=progress)
+        return cls._of(target, (path, changed), label, key)
 
     @classmethod
-    def _of(cls, file: Path, table: tuple[Path, int], key: str) -> CohortStore:
+    def _of(cls, file: Path, table: tuple[Path, int], label: str | None, key: str) -> CohortStore:
         kept: dict[str, Any] = json.loads(pq.read_metadata(file).metadata[b"llnm"])
         options = {
             name: {value: counts[code] for value, code in kept["codes"][name].items() if counts[code]}
@@ -140,6 +148,7 @@ class CohortStore:
         return cls(
             file=file,
             table=table,
+            label=label,
             key=key,
             columns=tuple(kept["columns"]),
             cases=kept["cases"],

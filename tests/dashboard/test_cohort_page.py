@@ -81,6 +81,22 @@ def test_statistics_that_lie_are_told_where_the_figure_would_stand(tmp_path: Pat
     assert "Against the doctors" in said  # what follows is shown
 
 
+def test_an_outcome_under_another_name_is_chosen_among_the_columns_of_0_and_1() -> None:
+    rows = "".join(f"0.{i % 9 + 1},{i % 2},{i % 3},{int(i % 5 == 0)}\n" for i in range(60))
+    app = uploaded("prediction,N1b,grade,bled\n" + rows, near="1")
+    assert not app.exception
+    assert "mine.csv: none of the columns llnm, label, outcome" in words(app)
+    choice = next(s for s in app.selectbox if s.label.startswith("Which column tells the outcome"))
+    assert (choice.options, choice.value) == (["N1b", "bled"], None)
+    choice.select("N1b").run()
+    assert not app.exception
+    assert "60 of 60 cases" in words(app)
+    assert "30 with N1b" in words(app)
+    assert app.query_params["outcome"] in ("N1b", ["N1b"])
+    next(s for s in app.selectbox if s.label.startswith("Which column")).select("bled").run()
+    assert "12 with bled" in words(app)
+
+
 def test_only_one_outcome_and_three_cases_are_told() -> None:
     app = uploaded("probability,llnm,capsule_distance_mm\n0.2,1,1\n0.3,1,2\n0.4,1,3\n", quality="1", statistics="1")
     assert not app.exception

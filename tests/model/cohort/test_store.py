@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.cohort.calibration import calibration_bins
-from model.cohort.clean import RowsError
+from model.cohort.clean import NoLabelError, RowsError
 from model.cohort.curves import risk_by_bins
 from model.cohort.position import PositionRisk, risk_by_position
 from model.cohort.scores import ScoredCases
@@ -68,7 +69,7 @@ def store(folder: Path) -> CohortStore:
     return CohortStore.open(folder / "made.parquet", cache=folder / "cache")
 
 
-def opened(folder: Path, text: str, name: str = "t.csv", **options: bool) -> CohortStore:
+def opened(folder: Path, text: str, name: str = "t.csv", **options: Any) -> CohortStore:
     (folder / name).write_text(text, encoding="utf-8")
     return CohortStore.open(folder / name, cache=folder / "cache", **options)
 
@@ -283,6 +284,32 @@ def test_faults_name_rows_and_fix_and_good_rows_go_on_only_when_asked(folder: Pa
     assert len(str(caught.value)) < 2000
     assert opened(folder, text, good_rows_only=True).cases == good
     assert opened(folder, text, good_rows_only=True).bad_rows == caught.value.rows - good
+
+
+def test_a_label_of_another_name_is_told_and_the_columns_that_could_be_it_are_named(folder: Path) -> None:
+    text = "score,N1b ,sex,multifocal,dose,empty,Name\n0.2,0,male,yes,0,,a\n0.9,1,female,,2,,b\n0.4,1,male,no,1,,c\n"
+    for name in ("unnamed.csv", "unnamed.parquet"):
+        (folder / "unnamed.csv").write_text(text, encoding="utf-8")
+        pd.read_csv(folder / "unnamed.csv").to_parquet(folder / "unnamed.parquet")
+        with pytest.raises(NoLabelError, match="Say which column it is, or name it llnm; the table has") as caught:
+            CohortStore.open(folder / name, cache=folder / "cache")
+        assert caught.value.candidates == ("N1b ", "multifocal")
+        found = CohortStore.open(folder / name, cache=folder / "cache", label="N1b ")
+        assert (found.outcome, found.positives, found.cases) == ("N1b", 2, 3)
+        assert found.rows(columns=["llnm"])["llnm"].tolist() == [0, 1, 1]
+        assert "multifocal" in found.columns
+    with pytest.raises(RowsError, match=r"dose: neither 0 nor 1 in 1 row \(2\)"):
+        CohortStore.open(folder / name, cache=folder / "cache", label="dose")
+    with pytest.raises(StatisticsError, match="no column 'N1c'"):
+        CohortStore.open(folder / name, cache=folder / "cache", label="N1c")
+    with pytest.raises(StatisticsError, match="the column 'score' is the probability too"):
+        CohortStore.open(folder / name, cache=folder / "cache", label="score")
+
+
+def test_the_column_of_the_probability_may_be_told(folder: Path) -> None:
+    found = opened(folder, "label,A,B\n0,0.1,0.9\n1,0.8,0.3\n", probability="B")
+    assert found.rows(columns=["probability"])["probability"].tolist() == [0.9, 0.3]
+    assert opened(folder, "label,A,B\n0,0.1,0.9\n1,0.8,0.3\n", probability="A").rows()["probability"].tolist() == [0.1, 0.8]
 
 
 def test_a_column_of_the_wrong_type_is_left_out_rather_than_every_row(folder: Path) -> None:
