@@ -5,8 +5,7 @@ statsmodels gives the same numbers (the tests hold both to 1e-6) but takes five 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,10 @@ from scipy.special import expit
 
 from model.cohort.discrimination import Estimate, Z
 from model.cohort.scores import FloatArray
+from model.cohort.tiles import added, cross_products
 from model.errors import StatisticsError
-from model.processes import cores
 
 _STEPS, _WARM_ROWS = 40, 20_000
-_POOL = ThreadPoolExecutor(cores())  # its threads start with the first long fit
-Part = Callable[[slice, int], tuple[FloatArray, ...]]
 _FAR = 40.0
 """A coefficient, on columns of unit mean square, beyond which only separated data lead."""
 _FLAT = _FAR**-2
@@ -97,16 +94,6 @@ def fit_logistic(
     return LogisticFit(beta / scale, covariance / np.outer(scale, scale))
 
 
-def cross_products(x: FloatArray) -> FloatArray:
-    """Sums of the products of every two columns (n, k) → (k, k)."""
-
-    def part(rows: slice, tile: int) -> tuple[FloatArray, ...]:
-        tiles = x[rows].reshape(-1, tile, x.shape[1])
-        return ((tiles.transpose(0, 2, 1) @ tiles).sum(0),)
-
-    return _added(part, x.shape)[0]
-
-
 def _newton(
     x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, beta: FloatArray, scale: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
@@ -118,7 +105,7 @@ def _newton(
     for _ in range(_STEPS):
         slopes = beta / scale
 
-        def part(rows: slice, tile: int, slopes: FloatArray = slopes) -> tuple[FloatArray, ...]:
+        def work(rows: slice, tile: int, slopes: FloatArray = slopes) -> tuple[FloatArray, ...]:
             tiles = x[rows].reshape(-1, tile, x.shape[1])
             mean = expit((tiles @ slopes).ravel() + offset[rows])
             weight = w[rows] * mean * (1 - mean)
@@ -126,7 +113,7 @@ def _newton(
             curved = (tiles * weight.reshape(-1, tile, 1)).transpose(0, 2, 1) @ tiles
             return curved.sum(0), (residual.reshape(-1, 1, tile) @ tiles).sum((0, 1))
 
-        curvature, gradient = _added(part, x.shape)
+        curvature, gradient = added(work, *x.shape)
         information = curvature / np.outer(scale, scale)
         move = np.linalg.lstsq(information, gradient / scale, rcond=None)[0]
         length = float(np.abs(move).max())
@@ -141,31 +128,13 @@ def _spread(
 ) -> FloatArray:
     """Sum of the outer products of every case's score, in scaled columns: the middle of the sandwich."""
 
-    def part(rows: slice, tile: int) -> tuple[FloatArray, ...]:
+    def work(rows: slice, tile: int) -> tuple[FloatArray, ...]:
         tiles = x[rows].reshape(-1, tile, x.shape[1])
         residual = y[rows] - expit((tiles @ (beta / scale)).ravel() + offset[rows])
         weight = (w[rows] * residual**2).reshape(-1, tile, 1)
         return (((tiles * weight).transpose(0, 2, 1) @ tiles).sum(0),)
 
-    return _added(part, x.shape)[0] / np.outer(scale, scale)
-
-
-def _added(part: Part, shape: tuple[int, ...]) -> list[FloatArray]:
-    """What `part` gives for blocks of rows, added up in their order; the blocks stay in a core's cache, one on each core.
-
-    `part` multiplies tiles of so few rows that the linear algebra library does not share a product among threads of its own:
-    where other programs keep the cores busy, those wait for each other at every block, and a fit took up to a hundred times
-    as long.
-    """
-    rows, width = shape
-    tile = max(8, min(8192 // width, 200_000 // width**2))
-    block = max((1 << 18) // (width * tile), 1) * tile
-    whole = rows // tile * tile
-    blocks = [(slice(k, min(k + block, whole)), tile) for k in range(0, whole, block)]
-    if whole < rows:
-        blocks.append((slice(whole, rows), rows - whole))
-    done = [part(*b) for b in blocks] if len(blocks) <= 2 else list(_POOL.map(part, *zip(*blocks, strict=True)))
-    return [np.sum(sums, axis=0) for sums in zip(*done, strict=True)]
+    return added(work, *x.shape)[0] / np.outer(scale, scale)
 
 
 def _refuse_collinear(gram: FloatArray, names: Sequence[str]) -> None:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from model.cohort.discrimination import Estimate
-from model.cohort.logistic import LogisticFit, cross_products, fit_logistic
+from model.cohort.logistic import LogisticFit, fit_logistic
 from model.cohort.scores import FloatArray, IntArray
+from model.cohort.tiles import cross_products
 from model.errors import StatisticsError
 from model.schema import DEFAULT, FIELD, LLNM
 
