@@ -28,6 +28,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from model.cohort.explained import SHAP, outcome_of, read_description
+from model.cohort.faults import Fault, RowsError
 from model.cohort.position import PLACES
 from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray, column_of
 from model.cohort.selection import CATEGORIES, RANGES, STEPS
@@ -67,48 +68,6 @@ def _field(name: str) -> Field | None:
     if name.startswith(SHAP) and len(name) <= 80:
         return Field(name, name, "number", "identity", "Contribution in calibrated logits.", "", -1000, 1000)
     return KNOWN.get(name)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong in one column: in how many rows, the first of them (1 is the first row of data), and the fix."""
-
-    column: str
-    what: str
-    rows: IntArray
-    fix: str
-
-    def __str__(self) -> str:
-        named = ", ".join(f"{r:,}" for r in self.rows[:10]) + (" …" if len(self.rows) > 10 else "")
-        plural = "rows" if len(self.rows) > 1 else "row"
-        return f"{self.column}: {self.what} in {len(self.rows):,} {plural} ({named}). {self.fix}"
-
-
-class RowsError(StatisticsError):
-    """Rows that cannot be used; the others could be gone on with.
-
-    Parameters
-    ----------
-    faults : what is wrong, one for each column and kind.
-    bad : row numbers that would be left out.
-    unusable : columns without one usable value, which would be left out instead of their rows.
-    rows : rows of the table.
-    """
-
-    def __init__(
-        self, faults: tuple[Fault, ...], bad: IntArray, unusable: tuple[str, ...], rows: int, where: str
-    ) -> None:
-        self.faults, self.bad, self.unusable, self.rows = faults, bad, unusable, rows
-        self.good = rows - len(bad)
-        listed = "\n".join(f"- {fault}" for fault in faults)
-        dropped = f" without the column {', '.join(unusable)}" if unusable else ""
-        super().__init__(
-            f"{len(bad):,} of {rows:,} rows cannot be used:\n{listed}\n"
-            if len(bad)
-            else f"a column cannot be used:\n{listed}\n",
-            where=where,
-            fix=f"Mend them, or go on with the {self.good:,} good rows{dropped}." if self.good else "Mend them.",
-        )
 
 
 class NoLabelError(StatisticsError):
