@@ -108,6 +108,18 @@ def outcome() -> str:
     return str(endpoint.get("name")) if isinstance(endpoint, dict) else LLNM.name
 
 
+def cases_outcome() -> str:
+    """Column of the outcome that the cases of the Case page have, as their card says; empty where it cannot be read."""
+    from model.ingest.card import schema_of
+    from model.ingest.cases import read_card
+
+    folder = cohort_folder()
+    try:
+        return schema_of(read_card(folder), where=folder.name).endpoint.name
+    except ProblemError:  # told where the cases are read
+        return ""
+
+
 def _card() -> dict[str, Any]:
     try:
         card = json.loads((chosen_folder() / "card.json").read_text("utf-8"))
@@ -209,20 +221,25 @@ class OpenCohort:
     folder: TemporaryDirectory[str]
 
     @classmethod
-    def of(cls, file: Path, *, good_rows_only: bool = False, keep: bool = False) -> OpenCohort:
+    def of(
+        cls, file: Path, *, label: str | None = None, good_rows_only: bool = False, keep: bool = False,
+        folder: TemporaryDirectory[str] | None = None,
+    ) -> OpenCohort:  # fmt: skip
         """Validate a table and count it by every filter; raises `RowsError`, `StatisticsError`.
 
         Parameters
         ----------
+        label : column of the outcome; None for the usual names.
+        folder : what the table lies in, to go with the cohort; None where the table is to stay.
         keep : leave the validated form in the user's cache folder, so that the same table opens at once the next time.
         """
         from model.cohort.store import CohortStore
 
-        folder = TemporaryDirectory(prefix="llnm-")
+        folder = folder or TemporaryDirectory(prefix="llnm-")
         try:
             with _told_of_rows() as progress:
                 cache = None if keep else Path(folder.name)
-                store = CohortStore.open(file, good_rows_only=good_rows_only, cache=cache, progress=progress)
+                store = CohortStore.open(file, label=label, good_rows_only=good_rows_only, cache=cache, progress=progress)
                 store.prepare()
             Thread(target=_count_ranges, args=(store,), daemon=True).start()
         except ProblemError:
@@ -265,35 +282,50 @@ def shipped_cohort(file: Path, changed: int) -> OpenCohort:
 
 
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed)
-def served_cohort(file: Path, changed: int, good_rows_only: bool) -> OpenCohort:
+def served_cohort(file: Path, changed: int, label: str | None, good_rows_only: bool) -> OpenCohort:
     """The table that the server was started with, as it was when last changed; all sessions share it."""
-    return OpenCohort.of(file, good_rows_only=good_rows_only, keep=True)
+    return OpenCohort.of(file, label=label, good_rows_only=good_rows_only, keep=True)
 
 
 @st.cache_resource(show_spinner="Checking every row …", max_entries=2, on_release=_closed, scope="session")
-def uploaded_cohort(file_id: str, name: str, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
+def uploaded_cohort(file_id: str, name: str, label: str | None, good_rows_only: bool, _data: BinaryIO) -> OpenCohort:
     """A table that a user gave; it and what was made of it go when the session ends."""
-    with TemporaryDirectory(prefix="llnm-") as folder:
-        file = Path(folder) / f"table{Path(name).suffix}"
-        _data.seek(0)
-        with file.open("wb") as target:
-            shutil.copyfileobj(_data, target)
-        try:
-            return OpenCohort.of(file, good_rows_only=good_rows_only)
-        except StatisticsError as error:
-            error.where = error.where.replace(file.name, name)
-            raise
+    folder = TemporaryDirectory(prefix="llnm-")
+    file = Path(folder.name) / f"table{Path(name).suffix}"
+    _data.seek(0)
+    with file.open("wb") as target:
+        shutil.copyfileobj(_data, target)
+    try:
+        return OpenCohort.of(file, label=label, good_rows_only=good_rows_only, folder=folder)
+    except StatisticsError as error:
+        error.where = error.where.replace(file.name, name)
+        raise
 
 
 @st.cache_resource(show_spinner="Scoring the cases by the model in use …", max_entries=2, on_release=_closed)
 def scored_cases(model: str, folder: str) -> OpenCohort:
-    """The cases of the Case page, scored by a loaded model; raises `CaseError`, `StatisticsError`."""
+    """The cases of the Case page whose outcome is known, scored by a loaded model; what the table says of itself tells how
+    many are `without_outcome`. Raises `CaseError`, `StatisticsError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from model.cohort.explained import METADATA
     from model.evaluate import score_cohort
 
-    with TemporaryDirectory(prefix="llnm-") as place:
-        file = Path(place) / "scored.parquet"
-        score_cohort(loaded(model), _read_cohort(folder)).to_parquet(file, index=False)
-        return OpenCohort.of(file)
+    endpoint = loaded(model).schema.endpoint
+    scored = score_cohort(loaded(model), _read_cohort(folder))
+    known = scored[scored[endpoint.name].notna()].rename(columns={endpoint.name: "llnm"})
+    if known.empty:
+        raise CaseError(
+            f"none of {len(scored):,} cases has a value in the column {endpoint.name}", where=Path(folder).name,
+            fix="Choose another table.",
+        )  # fmt: skip
+    told = {"model": model, "outcome": endpoint.short, "without_outcome": len(scored) - len(known)}
+    table = pa.Table.from_pandas(known.drop(columns="outcome", errors="ignore"), preserve_index=False)
+    place = TemporaryDirectory(prefix="llnm-")
+    file = Path(place.name) / "scored.parquet"
+    pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(told)}), file)
+    return OpenCohort.of(file, folder=place)
 
 
 @st.cache_resource(show_spinner="Fetching the cases …", max_entries=8, scope="session")

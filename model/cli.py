@@ -275,19 +275,29 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="CSV or Parquet with columns prediction and label; stages and overlaps if there are any.")
     ] = None,
+    prediction: Annotated[str | None, typer.Option(help="Column of --predictions that holds the probability.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of --predictions that holds the outcome, 0 or 1.")] = None,
+    good_rows_only: Annotated[bool, typer.Option("--good-rows-only", help="Leave rows of --predictions at fault out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Discrimination, calibration and segmentation with 95 % intervals, of a cohort or of any model's predictions."""
-    from model.cohort.evaluate import evaluate_table, format_table
+    from model.cohort.evaluate import evaluate_good_rows, evaluate_table, format_table
     from model.cohort.scores import read_table
 
     with _told():
         if (cohort is None) == (predictions is None):
             raise CaseError("give one of --cohort and --predictions", where="evaluate", fix="Name what to evaluate.")
-        if predictions is not None:
-            result = evaluate_table(read_table(predictions))
+        if predictions is None and (prediction or label or good_rows_only):
+            raise CaseError(
+                "said of no table", where="--prediction, --label, --good-rows-only", fix="Name the table with --predictions."
+            )
+        if predictions is not None and good_rows_only:
+            result, left_out = evaluate_good_rows(read_table(predictions), probability=prediction, label=label)
+            typer.echo(f"{left_out:,} rows at fault were left out.", err=True)
+        elif predictions is not None:
+            result = evaluate_table(read_table(predictions), probability=prediction, label=label)
         else:
             from model.evaluate import evaluate_cohort
             from model.ingest.cases import read_cohort

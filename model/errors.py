@@ -18,7 +18,8 @@ class ProblemError(Exception):
     """
 
     def __init__(self, what: str, *, where: str, fix: str) -> None:
-        super().__init__(f"{where}: {what}. {fix}")
+        end = "" if what.endswith("\n") else ". "  # a list ends its last line itself
+        super().__init__(f"{where}: {what}{end}{fix}")
         self.what, self.where, self.fix = what, where, fix
 
 

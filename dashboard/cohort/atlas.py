@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.cohort.part import Part, by_content
+from dashboard.cohort.part import Part, by_content, panel
 from dashboard.figures.atlas import atlas_figure, atlas_table
 from dashboard.figures.style import percent
 from dashboard.parts import asked, figure, missing, problem
@@ -48,7 +48,7 @@ def section(part: Part) -> None:
         _shown(part)
 
 
-@st.fragment
+@panel
 def _shown(part: Part) -> None:
     left, middle, right = st.columns(3, gap="large")
     kind = left.segmented_control(

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import state
-from dashboard.cohort.part import Part, by_content
+from dashboard.cohort.part import Part, by_content, panel
 from dashboard.figures.risk_curve import (
     PUBLISHED_DISTANCE_MM,
     PUBLISHED_RISK,
@@ -61,7 +61,7 @@ def section(part: Part) -> None:
     _shown(part)
 
 
-@st.fragment
+@panel
 def _shown(part: Part) -> None:
     """Controls, the figure, what it says, and the split."""
     level, adjustment = _controls(part)

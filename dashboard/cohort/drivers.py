@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard import resources, state
 from dashboard.cohort import explaining
-from dashboard.cohort.part import Part
+from dashboard.cohort.part import Part, panel
 from dashboard.figures import drivers as draw
 from dashboard.figures.drivers import field_label
 from dashboard.figures.style import percent
@@ -205,7 +205,7 @@ def _beside_the_paper(found: Sequence[Share], told: Explanations) -> str:
     )
 
 
-@st.fragment
+@panel
 def _dependence(cases: _Explained) -> None:
     """A group's contribution over a field, apart by another."""
     frame, matrix, told = cases.frame, cases.matrix, cases.told

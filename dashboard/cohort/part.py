@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import wraps
 from importlib.metadata import version
 from operator import attrgetter
+from typing import ParamSpec
 
 import pandas as pd
+import streamlit as st
 
 from dashboard import resources
 from dashboard.figures.style import percent
-from dashboard.parts import Method
+from dashboard.parts import Method, problem
 from model.cohort.cube import Aggregate
 from model.cohort.discrimination import wilson
 from model.cohort.selection import CATEGORIES, RANGES, Filters
 from model.cohort.store import CohortStore
+from model.errors import StatisticsError
 from model.schema import FIELD, LLNM
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -73,11 +80,12 @@ class Part:
         code : lines that go on from `cohort` and `filters`, imports among them, and end with `table` and `figure`.
         """
         drawn = ", Region" if self.filters.region is not None else ""
+        label = "" if self.store.label is None else f", label={self.store.label!r}"
         good = ", good_rows_only=True" if self.store.bad_rows else ""
         head = f"""
 from model.cohort.selection import Filters{drawn}
 from model.cohort.store import CohortStore
-cohort = CohortStore.open({self.file!r}{good})
+cohort = CohortStore.open({self.file!r}{label}{good})
 filters = {filters_as_code(self.filters)}
 """
         return written(f"{self._cases_in_words()} {text}", head + code)
@@ -94,6 +102,24 @@ filters = {filters_as_code(self.filters)}
             f"analysed: {which}. {counts.positives:,} of {counts.cases:,} had {self.outcome} ({percent(rate.value, 1)}, "
             f"95 % Wilson interval {percent(rate.low, 1)} to {percent(rate.high, 1)})."
         )
+
+
+def panel(shown: Callable[P, None]) -> Callable[P, None]:
+    """A part of the page that runs anew on its own; what is wrong with the table is told in its place."""
+    return st.fragment(safe(shown))
+
+
+def safe(shown: Callable[P, None]) -> Callable[P, None]:
+    """The same, for what runs anew with the page."""
+
+    @wraps(shown)
+    def safely(*args: P.args, **options: P.kwargs) -> None:
+        try:
+            shown(*args, **options)
+        except StatisticsError as error:
+            problem(error)
+
+    return safely
 
 
 def written(text: str, code: str) -> Method:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.cohort.part import Part, by_content
+from dashboard.cohort.part import Part, by_content, panel
 from dashboard.figures.lobe_map import FEW, lobe_map, position_table
 from dashboard.figures.near_far import near_far, near_far_table
 from dashboard.figures.risk_curve import PUBLISHED_DISTANCE_MM
@@ -32,7 +32,7 @@ def section(part: Part) -> None:
         _near_far(part)
 
 
-@st.fragment
+@panel
 def _map(part: Part) -> None:
     shown = st.segmented_control(
         "Colour by", ["observed", "predicted"], default="observed", key="lobe-colour", required=True
@@ -65,7 +65,7 @@ figure = lobe_map(places, predicted={shown == "predicted"})
         st.dataframe(position_table(risks, outcome=part.outcome), hide_index=True)
 
 
-@st.fragment
+@panel
 def _near_far(part: Part) -> None:
     cut = st.slider("Near means below (mm)", 0.5, 8.0, PUBLISHED_DISTANCE_MM, 0.5, key="near-cut")
     rows = _compared(part, cut)

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import state
-from dashboard.cohort.part import Part, by_content
+from dashboard.cohort.part import Part, by_content, panel
 from dashboard.figures import quality as draw
 from dashboard.figures.quality import told
 from dashboard.figures.style import percent
@@ -67,7 +67,7 @@ class _Curves:
     line: CalibrationLine | None
 
 
-@st.fragment
+@panel
 def section(part: Part) -> None:
     """Quality of the predictions of the cases that pass the filters; computed when asked for."""
     st.subheader("How good are the predictions?")

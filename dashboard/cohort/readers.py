@@ -29,7 +29,7 @@ def section() -> None:
     files = st.file_uploader("Reader tables (CSV)", ["csv"], accept_multiple_files=True, key="readers-file")
     st.caption(
         "One row a case: label (0/1), model (probability, if there is one), and one column a reader (0/1 or a score from 0 "
-        "to 1) or doctor_mean. Or one row a reader: sensitivity, and specificity or false_positive_rate; group if there are any."
+        "to 1) or doctor_mean. Or one row a reader: sensitivity, specificity (or false_positive_rate) and, if you like, a group."
     )
     tables: list[tuple[str, str, ReaderCases]] = []
     points: list[ReaderPoint] = []
@@ -157,7 +157,7 @@ def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str, files: S
         figure(
             draw.raincloud(cases),
             "Every case's score by the doctors (mean over readers)" + (" and the model" if cases.model is not None else "")
-            + ", by outcome: density, box (median and quartiles) and the single cases.",
+            + ", by outcome (paler: without it): density, box (median and quartiles) and the single cases.",
             key=f"readers-raincloud-{key}", data=draw.cases_table(cases),
             method=written(
                 f"Scores of the {n:,} cases of {files[0]} ({ill:,} with LLNM) are shown by outcome: density, median and "

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import resources, state
-from dashboard.cohort.part import Part
+from dashboard.cohort.part import Part, panel
 from dashboard.figures.selecting import cases_to_select
 from dashboard.parts import address, asked, case_link, figure, literal
 from model.cohort.selection import Region
@@ -50,7 +50,7 @@ def section(part: Part) -> None:
     _openable(part)
 
 
-@st.fragment
+@panel
 def _figure(part: Part) -> None:
     sample = part.store.sample(replace(part.filters, region=None), SHOWN)
     if sample.empty:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import resources
-from dashboard.cohort.part import Part, by_content, written
+from dashboard.cohort.part import Part, by_content, panel, written
 from dashboard.figures.quality import told
 from dashboard.parts import Method, asked, literal, methods, missing, problem
 from model.cohort.clean import SPLIT
@@ -24,7 +24,7 @@ P_VALUES = (
 )
 
 
-@st.fragment
+@panel
 def section(part: Part) -> None:
     """Tables of the cases that pass the filters; computed when asked for."""
     st.subheader("Statistics")
@@ -99,7 +99,8 @@ def _odds(part: Part, chosen: tuple[str, ...]) -> None:
         as_table(found, outcome=part.outcome),
         f"Odds ratios of {part.outcome} with 95 % Wald intervals: each variable alone, and adjusted for the others in the "
         f"{found.cases:,} of {found.total:,} cases that have every variable ({found.positives:,} with {part.outcome}). "
-        f"Associations, not causes. VIF above 5: collinear.{unsure}{unfit} {P_VALUES.format(n=n, what='terms', chance=0.05 * n)}",
+        f"Associations, not causes. "
+        f"VIF (variance inflation factor) above 5: collinear.{unsure}{unfit} {P_VALUES.format(n=n, what='terms', chance=0.05 * n)}",
         "odds-ratios",
         part.method(
             f"Odds ratios of {part.outcome} are from logistic regression (maximum likelihood, 95 % Wald intervals): of each "

@@ -125,7 +125,7 @@ def _pin(figure: go.Figure, mark: FloatArray, name: str) -> None:
 
 def _words(figure: go.Figure) -> None:
     """Which side is which, however the gland is turned."""
-    places = {"patient's right": (-22, 4, -HALF_HEIGHT - 3), "patient's left": (22, 4, -HALF_HEIGHT - 3), "head": (0, 10, 33)}
+    places = {"patient's right": (-22, 4, -HALF_HEIGHT - 10), "patient's left": (22, 4, -HALF_HEIGHT - 10), "head": (0, 10, 33)}
     x, y, z = zip(*places.values(), strict=True)
     figure.add_scatter3d(
         x=x, y=y, z=z, mode="text", text=list(places), textfont={"size": 13, "color": "#7d868b"}, hoverinfo="skip", name="sides"

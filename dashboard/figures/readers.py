@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.style import MARKED, OBSERVED, PREDICTED, REFERENCE, SUBGROUPS, styled
+from dashboard.figures.style import MARKED, OBSERVED, PREDICTED, REFERENCE, SUBGROUPS, faded, styled
 from model.cohort.discrimination import OperatingPoint, RocCurve
 from model.cohort.readers import ReaderCases, ReaderPoint
 
@@ -49,7 +49,7 @@ def plane(
             legendgroup=name, hovertemplate=f"sensitivity %{{y:.0%}}, false positives %{{x:.0%}}<extra>{name}</extra>",
         )  # fmt: skip
     groups = list(dict.fromkeys(p.group for p in points))
-    for group, colour in zip(groups, [MARKED] if len(groups) == 1 else SUBGROUPS[1:] * len(groups), strict=False):
+    for group, colour in zip(groups, [MARKED] if len(groups) == 1 else SUBGROUPS[2:] * len(groups), strict=False):
         mine = [p for p in points if p.group == group]
         name = group or "readers"
         x, y = [1 - p.specificity for p in mine], [p.sensitivity for p in mine]
@@ -77,7 +77,7 @@ def plane(
                      "thickness": 1.5, "width": 4},
             showlegend=False, legendgroup=name, hovertemplate=f"{name} at {point.cutoff:.0%}<extra></extra>",
         )  # fmt: skip
-    styled(figure, height=460, legend=True)
+    styled(figure, height=490, legend=True)  # as high as the raincloud beside it
     figure.update_xaxes(
         title="false positive rate (1 − specificity)", tickformat=".0%", range=[-0.02, 1.02], fixedrange=True
     )
@@ -94,18 +94,24 @@ def plane_table(points: Sequence[ReaderPoint]) -> pd.DataFrame:
 
 
 def raincloud(cases: ReaderCases) -> go.Figure:
-    """Score of every case by the doctors (mean) and the model, by outcome: density, box and, up to `MOST_DOTS` cases, dots."""
+    """Score of every case by the doctors (mean) and the model, by outcome: density, box and, up to `MOST_DOTS` cases, dots.
+
+    Doctors and model have the colours of their curves in `plane`; those without the outcome are paler.
+    """
     figure = go.Figure()
-    scores = {"doctors": cases.doctors.probability} | ({} if cases.model is None else {"model": cases.model})
+    scores = {"doctors": (cases.doctors.probability, PREDICTED)}
+    if cases.model is not None:
+        scores["model"] = cases.model, OBSERVED
     label = cases.doctors.label
     dots = "all" if len(label) <= MOST_DOTS else False
-    for who in reversed(scores):
-        for outcome, words, colour in ((0, "without LLNM", OBSERVED), (1, "with LLNM", PREDICTED)):
-            values = scores[who][label == outcome]
+    for who, (of_cases, colour) in reversed(scores.items()):
+        for outcome, words, opacity in ((0, "without LLNM", 0.25), (1, "with LLNM", 0.6)):
+            values = of_cases[label == outcome]
             figure.add_violin(
                 x=values, y=[f"{who},<br>{words}"] * len(values), orientation="h", side="positive", width=1.1, spanmode="hard",
-                points=dots, pointpos=-0.32, jitter=0.25, marker={"size": 4, "opacity": 0.5, "color": colour},
-                line={"color": colour, "width": 1.5}, box={"visible": True, "width": 0.14}, meanline={"visible": False},
+                points=dots, pointpos=-0.32, jitter=0.25, marker={"size": 4, "opacity": 0.8, "color": colour},
+                line={"color": colour, "width": 1.5}, fillcolor=faded(colour, opacity), meanline={"visible": False},
+                box={"visible": True, "width": 0.14, "fillcolor": "rgba(255,255,255,0.7)"},
                 name=f"{who}, {words}", hoveron="points", hovertemplate="%{x:.2f}<extra></extra>",
             )  # fmt: skip
     figure.add_vline(x=0.5, line={"color": REFERENCE, "width": 1.2, "dash": "dot"})

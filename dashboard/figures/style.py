@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
-from plotly.colors import sequential
+from plotly.colors import hex_to_rgb, sequential
 
 from model.schema import Field, Value
 
@@ -49,6 +49,11 @@ def styled(figure: go.Figure, *, height: int, legend: bool = False) -> go.Figure
     figure.update_xaxes(gridcolor=MUTED, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=MUTED, zeroline=False, automargin=True)
     return figure
+
+
+def faded(colour: str, opacity: float) -> str:
+    """A colour (#rrggbb) that lets through what is behind it."""
+    return f"rgba{(*hex_to_rgb(colour), opacity)}"
 
 
 def words(field: Field, value: Value, digits: int | None = None) -> str:

@@ -12,16 +12,17 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import resources, state
 from dashboard.cohort import atlas, distance, drivers, position, quality, readers, selecting, statistics
-from dashboard.cohort.part import Part
+from dashboard.cohort.part import Part, safe
 from dashboard.figures.style import percent
 from dashboard.parts import choose_picture_format, literal, missing, problem
 from model.cohort import SERVED
-from model.cohort.clean import RowsError
+from model.cohort.clean import NoLabelError
 from model.cohort.discrimination import wilson
+from model.cohort.faults import RowsError
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
-from model.schema import FIELD, LLNM
+from model.schema import FIELD
 from model.train.folders import SHIPPED as SHIPPED_MODEL
 
 SHIPPED, SAMPLES, OWN = "Synthetic external cohort", "Sample cases", "Your own scored table"
@@ -67,14 +68,14 @@ def main() -> None:
         st.stop()
     choose_picture_format()
     for section in (distance, position, atlas, quality, drivers, statistics):
-        section.section(part)
+        safe(section.section)(part)
     readers.section()
 
 
 def _cohort() -> tuple[CohortStore, str, str]:
     """The chosen cohort, what it is in words, and its file's name; raises `ProblemError`."""
-    # The tables that ship were scored by the shipped model.
-    other = resources.main_folder() != SHIPPED_MODEL and resources.outcome() == LLNM.name
+    # The tables that ship were scored by the shipped model; another one can score the cases that have what it predicts.
+    other = resources.main_folder() != SHIPPED_MODEL and resources.outcome() == resources.cases_outcome()
     options = [v for v in SOURCES.values() if v != MODEL or other]
     usual = MODEL if other else SHIPPED
     wanted = SOURCES.get(state.read("cohort"), usual)
@@ -86,7 +87,9 @@ def _cohort() -> tuple[CohortStore, str, str]:
     if which == MODEL:
         cases = resources.cohort_folder()
         scored = resources.scored_cases(resources.predictor().checkpoint.identity, str(cases))
-        return scored.store, f"cases of {cases.name}", "scored.parquet"
+        without = scored.store.described["without_outcome"]
+        more = f", without {without:,} whose outcome is not known" if without else ""
+        return scored.store, f"cases of {cases.name}{more}", "scored.parquet"
     if which == SHIPPED:
         return _shipped(resources.EXTERNAL_SCORES), "synthetic, five external centres", _path(resources.EXTERNAL_SCORES)
     if which == SAMPLES:
@@ -100,7 +103,7 @@ def _cohort() -> tuple[CohortStore, str, str]:
         if not table.is_file():
             raise CaseError("not there any more", where=table.name, fix="Start the server again with a file that is there.")
         changed = table.stat().st_mtime_ns
-        store = _usable(lambda good: resources.served_cohort(table, changed, good).store, f"{table}-{changed}")
+        store = _usable(lambda *how: resources.served_cohort(table, changed, *how).store, f"{table}-{changed}")
         return store, "the table that this server was started with", table.name
     file = st.file_uploader(
         "CSV or Parquet with columns probability (or prediction) and llnm (or label), and any of the schema's fields",
@@ -114,16 +117,30 @@ def _cohort() -> tuple[CohortStore, str, str]:
     if file is None:
         st.stop()
     given = file
-    store = _usable(lambda good: resources.uploaded_cohort(given.file_id, given.name, good, given).store, given.file_id)
+    store = _usable(lambda *how: resources.uploaded_cohort(given.file_id, given.name, *how, given).store, given.file_id)
     return store, "your table", file.name
 
 
-def _usable(opened: Callable[[bool], CohortStore], table: str) -> CohortStore:
-    """A table, without its rows at fault only where the user says so; faults are told, and the page stops at them."""
-    agreed = f"cohort-good-rows-{table}"
-    good_only = bool(st.session_state.get(agreed))
+def _usable(opened: Callable[[str | None, bool], CohortStore], table: str) -> CohortStore:
+    """A table, with its outcome in the column that the user names where its own name does not tell, and without its rows at
+    fault only where the user says so; faults are told, and the page stops at them."""
+    agreed, asked = f"cohort-good-rows-{table}", f"cohort-labels-{table}"
+    good_only, label = bool(st.session_state.get(agreed)), None
+    if columns := st.session_state.get(asked):
+        before = state.read("outcome")
+        label = st.selectbox(
+            "Which column tells the outcome (1: it was there)?", columns, key=f"cohort-label-{table}",
+            index=columns.index(before) if before in columns else None, placeholder="One of those that hold only 0 and 1",
+        )  # fmt: skip
+        state.write(outcome=label)
     try:
-        return opened(good_only)
+        return opened(label, good_only)
+    except NoLabelError as error:
+        if error.candidates and not columns:
+            st.session_state[asked] = error.candidates
+            st.rerun()
+        problem(error)
+        st.stop()
     except RowsError as error:
         problem(error)
         if error.good and not good_only and st.button(f"Go on with the {error.good:,} good rows", key="cohort-go-on"):

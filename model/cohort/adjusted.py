@@ -12,8 +12,9 @@ import pandas as pd
 from scipy import special
 
 from model.cohort.curves import RiskCurve, curve_with_band, fitted_spline, require_enough
-from model.cohort.logistic import fit_logistic
+from model.cohort.logistic import LogisticFit, fit_logistic
 from model.cohort.scores import FloatArray
+from model.cohort.tiles import added
 from model.errors import StatisticsError
 
 Numbers = Literal["linear", "spline"]
@@ -26,7 +27,6 @@ OUTCOMES_PER_COLUMN = 5
 
 _COVARIATE_KNOTS = 4  # a covariate needs less shape than the curve itself
 _FEW = 5  # a word in fewer cases is joined with the other rare ones
-_BLOCK = 20_000  # rows at a time, so that memory does not grow with the cohort
 
 
 @dataclass(frozen=True)
@@ -144,37 +144,41 @@ def adjusted_curve(
             fix=f"Choose fewer covariates; at least {OUTCOMES_PER_COLUMN} such cases a column are needed.",
         )
     fit = fit_logistic(design, y, names=[*spline.names(value), *beside.names])
-    influence = (design * (y - special.expit(design @ fit.coefficients))[:, None]) @ fit.covariance
-    logit, error = _standardised(fit.coefficients, influence, spline.columns(at), beside.matrix)
+    logit, error = _standardised(fit, design, y, spline.columns(at))
     return AdjustedCurve(curve_with_band(at, logit, error, y), beside)
 
 
-def _standardised(
-    params: FloatArray, influence: FloatArray, basis: FloatArray, covariates: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def _standardised(fit: LogisticFit, design: FloatArray, y: FloatArray, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Logit of the standardised risk at each grid point (g,), and its standard error.
 
     With p(i, g) the prediction of case i at point g and μ(g) its mean, the influence of case i on μ(g) is
     ∂μ(g)/∂β · influence(i) + (p(i, g) − μ(g)) / n; the variance is the sum of its squares.
+
+    Parameters
+    ----------
+    design : (n, s + c) columns of the spline, then the covariates.
+    basis : (g, s) of the spline at the grid.
     """
-    n, split = len(covariates), basis.shape[1]
+    params, (n, width), split = fit.coefficients, design.shape, basis.shape[1]
     at_grid = basis @ params[:split]
-    total, square = np.zeros(len(basis)), np.zeros(len(basis))
-    slope = np.zeros((len(basis), len(params)))
-    together = np.zeros((len(basis), len(params)))
-    for start in range(0, n, _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        p = special.expit((covariates[rows] @ params[split:])[:, None] + at_grid)
+
+    def work(rows: slice, tile: int) -> tuple[FloatArray, ...]:
+        cases = design[rows].reshape(-1, tile, width)
+        covariates = cases[..., split:]
+        residual = y[rows].reshape(-1, tile) - special.expit(cases @ params)
+        influence = (cases * residual[..., None]) @ fit.covariance
+        p = special.expit((covariates @ params[split:])[..., None] + at_grid)
         steep = p * (1 - p)
-        total += p.sum(0)
-        square += (p**2).sum(0)
-        slope[:, :split] += steep.sum(0)[:, None] * basis
-        slope[:, split:] += steep.T @ covariates[rows]
-        together += p.T @ influence[rows]
-    mean, slope = total / n, slope / n
-    centred = together - mean[:, None] * influence.sum(0)
+        return (
+            p.sum((0, 1)), (p**2).sum((0, 1)), steep.sum((0, 1)), (steep.transpose(0, 2, 1) @ covariates).sum(0),
+            (p.transpose(0, 2, 1) @ influence).sum(0), influence.sum((0, 1)), (influence.transpose(0, 2, 1) @ influence).sum(0),
+        )  # fmt: skip
+
+    total, square, steep, crossed, together, of_all, spread = added(work, n, max(width, len(basis)))
+    mean, slope = total / n, np.concatenate([steep[:, None] * basis, crossed], 1) / n
+    centred = together - mean[:, None] * of_all
     variance = (
-        np.einsum("gk,kl,gl->g", slope, influence.T @ influence, slope)
+        np.einsum("gk,kl,gl->g", slope, spread, slope)
         + 2 * (slope * centred).sum(1) / n
         + np.maximum(square / n - mean**2, 0) / n
     )

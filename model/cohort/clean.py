@@ -1,7 +1,8 @@
 """Any model's table of predictions → one Parquet file in the schema's words, or every fault by its row.
 
 The table is read in batches, so that ten million rows need no more memory than one batch, and every check works on whole
-columns: words are looked at once for each different word.
+columns: words are looked at once for each different word. Numbers that nothing counts or filters by stay in the table where
+a Parquet file's own statistics show that all of them can be used; they are read when a figure first asks (`read_proven`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from model.cohort.explained import SHAP, outcome_of, read_description
+from model.cohort.faults import Fault, RowsError
 from model.cohort.position import PLACES
-from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray
+from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray, column_of
 from model.cohort.selection import CATEGORIES, RANGES, STEPS
 from model.errors import FieldError, StatisticsError
 from model.features.place import PLACE_COLUMNS
@@ -55,6 +57,8 @@ SCORES = (
     SPLIT,
     *(Field(name, name, "number", "identity", "As `llnm predict` writes it.", "", 0, 1) for name in _SHARES),
 )
+COUNTED = frozenset({"capsule_distance_mm", "probability", *RANGES.values()})
+"""Numbers that have codes: they are read on opening."""
 KNOWN: Mapping[str, Field] = {f.name: f for f in (*FIELDS, *SCORES) if f.name not in ("llnm", "report_text")}
 """What a table's columns may be, by name; the report is words, not something to count."""
 
@@ -66,46 +70,18 @@ def _field(name: str) -> Field | None:
     return KNOWN.get(name)
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong in one column: in how many rows, the first of them (1 is the first row of data), and the fix."""
-
-    column: str
-    what: str
-    rows: IntArray
-    fix: str
-
-    def __str__(self) -> str:
-        named = ", ".join(f"{r:,}" for r in self.rows[:10]) + (" …" if len(self.rows) > 10 else "")
-        plural = "rows" if len(self.rows) > 1 else "row"
-        return f"{self.column}: {self.what} in {len(self.rows):,} {plural} ({named}). {self.fix}"
-
-
-class RowsError(StatisticsError):
-    """Rows that cannot be used; the others could be gone on with.
+class NoLabelError(StatisticsError):
+    """A table whose outcome stands in a column of a name that nobody knows.
 
     Parameters
     ----------
-    faults : what is wrong, one for each column and kind.
-    bad : row numbers that would be left out.
-    unusable : columns without one usable value, which would be left out instead of their rows.
-    rows : rows of the table.
+    error : that told so.
+    candidates : columns that hold nothing but 0 and 1 (or no and yes) and empty cells.
     """
 
-    def __init__(
-        self, faults: tuple[Fault, ...], bad: IntArray, unusable: tuple[str, ...], rows: int, where: str
-    ) -> None:
-        self.faults, self.bad, self.unusable, self.rows = faults, bad, unusable, rows
-        self.good = rows - len(bad)
-        listed = "\n".join(f"- {fault}" for fault in faults)
-        dropped = f" without the column {', '.join(unusable)}" if unusable else ""
-        super().__init__(
-            f"{len(bad):,} of {rows:,} rows cannot be used:\n{listed}\n"
-            if len(bad)
-            else f"a column cannot be used:\n{listed}\n",
-            where=where,
-            fix=f"Mend them, or go on with the {self.good:,} good rows{dropped}." if self.good else "Mend them.",
-        )
+    def __init__(self, error: StatisticsError, candidates: tuple[str, ...]) -> None:
+        super().__init__(error.what, where=error.where, fix=error.fix)
+        self.candidates = candidates
 
 
 @dataclass
@@ -142,14 +118,16 @@ class _Found:
 
 
 def clean(
-    source: Path, target: Path, *, without: RowsError | None = None, progress: Progress = lambda _rows: None
-) -> None:
+    source: Path, target: Path, *, probability: str | None = None, label: str | None = None, without: RowsError | None = None,
+    progress: Progress = lambda _rows: None,
+) -> None:  # fmt: skip
     """Write the usable form of a table: names and values of the schema, and the codes that a cube counts by.
 
     Parameters
     ----------
     source : CSV (comma, semicolon or tab) or Parquet with a probability and a label column.
     target : Parquet file, written whole or not at all.
+    probability, label : their columns; None for the usual names.
     without : faults found before, whose rows and columns are left out.
     progress : told the number of rows done.
 
@@ -157,8 +135,10 @@ def clean(
     ------
     RowsError
         If rows are bad, and `without` is None.
+    NoLabelError
+        If there is no label.
     StatisticsError
-        If the file cannot be read or has no probability or label.
+        If the file cannot be read or has no probability.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{uuid.uuid4().hex}.partial")
@@ -167,10 +147,13 @@ def clean(
     written: Future[None] | None = None
     writing, reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)  # beside the checking
     try:
-        columns, ignored, batches = _opened(source)
+        there, ignored = _columns_of(source, probability, label)
         left_out = () if without is None else without.unusable
-        columns = {raw: spec for raw, spec in columns.items() if spec.name not in left_out}
-        for batch in _ahead(batches, reading):
+        there = {raw: spec for raw, spec in there.items() if spec.name not in left_out}
+        proven = _proven(source, there) if without is None else {}
+        found.ranges |= proven
+        columns = {raw: spec for raw, spec in there.items() if spec.name not in proven}
+        for batch in _ahead(_batches(source, columns), reading):
             table = _cleaned(batch, columns, found)
             if without is not None:
                 keep = ~np.isin(np.arange(found.rows + 1, found.rows + 1 + batch.num_rows), without.bad)
@@ -194,9 +177,13 @@ def clean(
         if without is None:
             _raise_faults(found, source.name)
         bad = 0 if without is None else len(without.bad)
-        label = next(raw for raw, spec in columns.items() if spec.name == "llnm")
+        of = next(raw for raw, spec in columns.items() if spec.name == "llnm")
         described = read_description(source)
-        kept = {**_summary(found, ignored, left_out, bad), "described": described, "outcome": outcome_of(described, label)}
+        kept = {
+            **_summary(found, ignored, left_out, bad), "described": described, "outcome": outcome_of(described, of),
+            "columns": [spec.name for spec in there.values()],
+            "proven": {spec.name: raw for raw, spec in there.items() if spec.name in proven},
+        }  # fmt: skip
         writer.add_key_value_metadata({"llnm": json.dumps(kept)})
         writer.close()
         os.replace(partial, target)
@@ -222,59 +209,143 @@ def _ahead(batches: Iterator[pa.RecordBatch], beside: ThreadPoolExecutor) -> Ite
         yield batch
 
 
-def _opened(source: Path) -> tuple[dict[str, Field], list[str], Iterator[pa.RecordBatch]]:
-    """Columns that are known (raw name → field), names of the others, and the batches."""
+def _columns_of(source: Path, probability: str | None, label: str | None) -> tuple[dict[str, Field], list[str]]:
+    """Columns that are known (raw name → field), and names of the others."""
     if source.suffix.lower() == ".parquet":
         schema = pq.read_schema(source)
         names = schema.names
-        known = _known(names, source.name)
+        known = _known(names, source, probability, label)
         for raw, spec in known.items():
             if pa.types.is_nested(schema.field(raw).type):
                 raise StatisticsError("lists or records in its cells", where=raw[:80], fix=f"Give {spec.allowed()}.")
+    else:
+        with pyarrow.csv.open_csv(source, **_csv_options(source)) as head:
+            names = head.schema.names
+        known = _known(names, source, probability, label)
+    return known, [n for n in names if n not in known]
+
+
+def _batches(source: Path, columns: Mapping[str, Field]) -> Iterator[pa.RecordBatch]:
+    """The rows of some columns."""
+    if source.suffix.lower() == ".parquet":
+        schema = pq.read_schema(source)
         texts = [
             raw
-            for raw in known
-            if schema.field(raw).type in (pa.string(), pa.binary()) and known[raw].name != "case_id"
+            for raw, spec in columns.items()
+            if schema.field(raw).type in (pa.string(), pa.binary()) and spec.name != "case_id"
         ]
         file = pq.ParquetFile(source, read_dictionary=texts, pre_buffer=True)
         # A row group at a time: reading ahead holds all that it was asked for, and that must not be the whole file.
-        groups = (file.iter_batches(BATCH, [k], list(known)) for k in range(file.num_row_groups))
-        return known, [n for n in names if n not in known], chain.from_iterable(groups)
-    with source.open(encoding="utf-8-sig") as lines:
-        first = lines.readline()
-    separator = max(",;\t", key=first.count)
-    parse_options = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    read_options = pyarrow.csv.ReadOptions(block_size=1 << 24)
-    with pyarrow.csv.open_csv(source, read_options=read_options, parse_options=parse_options) as head:
-        names = head.schema.names
-    known = _known(names, source.name)
+        groups = (file.iter_batches(BATCH, [k], list(columns)) for k in range(file.num_row_groups))
+        return chain.from_iterable(groups)
     # As text: what a column holds is for the schema to say.
     convert = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(known, pa.string()), include_columns=list(known), strings_can_be_null=False
+        column_types=dict.fromkeys(columns, pa.string()), include_columns=list(columns), strings_can_be_null=False
     )
-    reader = pyarrow.csv.open_csv(
-        source, read_options=read_options, parse_options=parse_options, convert_options=convert
-    )
-    return known, [n for n in names if n not in known], iter(reader)
+    return iter(pyarrow.csv.open_csv(source, **_csv_options(source), convert_options=convert))
 
 
-def _known(names: list[str], where: str) -> dict[str, Field]:
+def _csv_options(source: Path) -> dict[str, Any]:
+    """How a CSV file is read: comma, semicolon or tab, whichever its first line has most of."""
+    with source.open(encoding="utf-8-sig") as lines:
+        first = lines.readline()
+    return {
+        "read_options": pyarrow.csv.ReadOptions(block_size=1 << 24),
+        "parse_options": pyarrow.csv.ParseOptions(delimiter=max(",;\t", key=first.count), newlines_in_values=True),
+    }
+
+
+def _proven(source: Path, columns: Mapping[str, Field]) -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of each column of numbers that need not be read: its statistics show it in range.
+
+    Statistics pass over NaN, which is missing here, as an empty cell is.
+    """
+    if source.suffix.lower() != ".parquet":
+        return {}
+    file = pq.ParquetFile(source)
+    flat = {file.metadata.schema.column(i).path: i for i in range(file.metadata.num_columns)}
+    proven: dict[str, tuple[float, float]] = {}
+    for raw, spec in columns.items():
+        if spec.kind != "number" or spec.name in COUNTED or not pa.types.is_floating(file.schema_arrow.field(raw).type):
+            continue
+        parts = [file.metadata.row_group(k).column(flat[raw]).statistics for k in range(file.num_row_groups)]
+        if all(p is not None and p.has_min_max and spec.low <= p.min <= p.max <= spec.high for p in parts) and parts:
+            proven[spec.name] = min(p.min for p in parts), max(p.max for p in parts)
+    return proven
+
+
+def read_proven(source: Path, columns: Mapping[str, str], row: int | None = None) -> dict[str, pa.ChunkedArray]:
+    """Columns that were left in the table, looked at as they are read: statistics are only what another program wrote.
+
+    Parameters
+    ----------
+    columns : name of the schema → name in the table.
+    row : the only one to give, 0 for the first; all where None.
+
+    Raises
+    ------
+    StatisticsError
+        If a value is at fault although the file's statistics deny it; rows are named.
+    """
+    file, found, done = pq.ParquetFile(source, pre_buffer=True), _Found(), dict[str, pa.ChunkedArray]()
+    groups, before = range(file.num_row_groups), 0
+    if row is not None:
+        ends = np.cumsum([file.metadata.row_group(k).num_rows for k in groups])
+        k = int(np.searchsorted(ends, row, side="right"))
+        groups, before = range(k, k + 1), int(ends[k]) - file.metadata.row_group(k).num_rows
+    table = file.read_row_groups(list(groups), columns=list(columns.values()))
+    for name, raw in columns.items():
+        spec, parts = _field(name), list[pa.Array]()
+        assert spec is not None
+        found.rows = before
+        for part in table[raw].chunks:
+            parts.append(_numbers(part, spec, raw, found)[name])
+            found.rows += len(part)
+        done[name] = pa.chunked_array(parts, pa.float64())
+        if row is not None:
+            done[name] = done[name].slice(row - before, 1)
+    if found.faults:
+        listed = "\n".join(f"- {fault}" for fault in _listed(found))
+        raise StatisticsError(
+            f"not in the range that the file's own statistics tell:\n{listed}\n", where=source.name,
+            fix="Mend them and write the file anew.",
+        )  # fmt: skip
+    return done
+
+
+def _known(names: list[str], source: Path, probability: str | None, label: str | None) -> dict[str, Field]:
     """Raw column name → field."""
-    plain = [name.strip().lower() for name in names]
-    known = {raw: spec for raw, name in zip(names, plain, strict=True) if (spec := _field(name)) is not None}
-    for wanted, spec in ((PROBABILITY_NAMES, PROBABILITY), (LABEL_NAMES, FIELD["llnm"])):
-        at = [plain.index(name) for name in wanted if name in plain]
-        if not at:
-            given = ", ".join(short(n) for n in names[:12])
-            raise StatisticsError(
-                f"none of the columns {', '.join(wanted)}", where=where,
-                fix=f"Name the column {wanted[0]}; the table has {given}.",
-            )  # fmt: skip
-        known[names[at[0]]] = spec
+    known = {raw: spec for raw in names if (spec := _field(raw.strip().lower())) is not None}
+    known[column_of(names, PROBABILITY_NAMES, probability, where=source.name)] = PROBABILITY
+    try:
+        known[column_of(names, LABEL_NAMES, label, where=source.name)] = FIELD["llnm"]
+    except StatisticsError as error:
+        raise NoLabelError(error, _of_two_words(source, names, known)) from None
+    if PROBABILITY not in known.values():
+        raise StatisticsError(
+            f"the column {short(label)} is the probability too", where=source.name, fix="Name two different columns."
+        )
     for raw, spec in known.items():
         if names.count(raw) > 1 or sum(s is spec for s in known.values()) > 1:
-            raise StatisticsError(f"the column {spec.name} is there twice", where=where, fix="Keep one of them.")
+            raise StatisticsError(f"the column {spec.name} is there twice", where=source.name, fix="Keep one of them.")
     return known
+
+
+def _of_two_words(source: Path, names: list[str], known: Mapping[str, Field]) -> tuple[str, ...]:
+    """Columns, other than the probability, that hold only what a label may be, and empty cells."""
+    left = [n for n in names if names.count(n) == 1 and known.get(n) is not PROBABILITY]
+    if source.suffix.lower() == ".parquet":
+        left = [n for n in left if not pa.types.is_nested(pq.read_schema(source).field(n).type)]
+    filled: set[str] = set()
+    for batch in _batches(source, dict.fromkeys(left, FIELD["llnm"])):
+        for name in tuple(left):
+            words = {str(w).strip().lower() for w in pc.unique(batch.column(name)).to_pylist() if w is not None}
+            filled |= {name} if words & LABEL_WORDS.keys() else set()
+            if words - LABEL_WORDS.keys() - {""}:
+                left.remove(name)
+        if not left:
+            break
+    return tuple(n for n in left if n in filled)
 
 
 def _cleaned(batch: pa.RecordBatch, columns: Mapping[str, Field], found: _Found) -> pa.Table:
@@ -512,6 +583,11 @@ def _count(table: pa.Table, found: _Found) -> None:
         found.last_step = max(found.last_step, int(known.max()) if len(known) else -1)
 
 
+def _listed(found: _Found) -> tuple[Fault, ...]:
+    """Everything that is wrong, one for each column and kind."""
+    return tuple(Fault(c, what, np.concatenate(rows), fix) for (c, what, fix), rows in found.faults.items())
+
+
 def _raise_faults(found: _Found, where: str) -> None:
     """Everything that is wrong in the table, as one error."""
     if found.ids:
@@ -523,7 +599,7 @@ def _raise_faults(found: _Found, where: str) -> None:
             found.faults["case_id", "seen in an earlier row", "Keep one row a case."] = [rows[later]]
     if not found.faults:
         return
-    faults = tuple(Fault(c, what, np.concatenate(rows), fix) for (c, what, fix), rows in found.faults.items())
+    faults = _listed(found)
     names = {f.column: f.column.strip().lower() for f in faults}
     unusable = tuple(dict.fromkeys(
         n for n in names.values() if _field(n) is not None and n != "case_id" and not found.values.get(n, 0)

@@ -12,6 +12,7 @@ from scipy import special
 from model.cohort.discrimination import Rate, Z, wilson
 from model.cohort.logistic import fit_logistic
 from model.cohort.scores import FloatArray, IntArray
+from model.cohort.tiles import in_tiles
 from model.errors import StatisticsError
 
 MIN_CASES, MIN_OUTCOMES = 30, 10
@@ -145,7 +146,14 @@ class Spline:
 
     def columns(self, x: FloatArray) -> FloatArray:
         """Columns at any x: (n, k)."""
-        return spline_basis(x, self.knots) @ self.turn
+        columns = np.empty((len(x), len(self.knots)))
+
+        def work(rows: slice, tile: int) -> None:
+            tiles = columns[rows].reshape(-1, tile, len(self.knots))
+            np.matmul(spline_basis(x[rows], self.knots).reshape(tiles.shape), self.turn, out=tiles)
+
+        in_tiles(work, *columns.shape)
+        return columns
 
     def names(self, name: str) -> list[str]:
         """What the columns are called in messages."""
@@ -173,7 +181,15 @@ def fitted_spline(x: FloatArray, knots: int | None = None) -> Spline:
     places = np.unique(np.quantile(x, np.linspace(outer, 1 - outer, count)))
     if len(places) < 3:
         raise StatisticsError("too few different values", where="risk curve", fix="Use the bins instead.")
-    triangle = np.linalg.qr(spline_basis(np.asarray(x, float), places), mode="r")
+    values = np.asarray(x, float)
+
+    def work(rows: slice, tile: int) -> FloatArray:
+        tiles = spline_basis(values[rows], places).reshape(-1, tile, len(places))
+        triangles = np.asarray(np.linalg.qr(tiles, mode="r")) if tile >= len(places) else tiles
+        return triangles.reshape(-1, len(places))
+
+    # The triangle of the triangles of parts is that of the whole (TSQR).
+    triangle = np.linalg.qr(np.concatenate(in_tiles(work, len(values), len(places))), mode="r")
     turn = np.linalg.inv(triangle) * np.sqrt(len(x))
     return Spline(places, turn * np.sign(np.diag(triangle)))
 
@@ -188,7 +204,7 @@ def spline_basis(x: FloatArray, knots: FloatArray) -> FloatArray:
         return v * v * v  # ten times as fast as a power
 
     at_before, at_last = cube(before), cube(last)
-    basis = np.empty((len(knots), len(x))).T  # each column in one piece
+    basis = np.empty((len(x), len(knots)))
     basis[:, 0], basis[:, 1] = 1, x
     for i, k in enumerate(knots[:-2], start=2):
         basis[:, i] = (cube(k) - at_before * ((last - k) / (last - before)) + at_last * ((before - k) / (last - before))) / scale

@@ -19,8 +19,8 @@ from model.cohort.discrimination import (
     stage_auroc,
     staged_cases,
 )
+from model.cohort.faults import Faults, RowsError
 from model.cohort.scores import ScoredCases
-from model.errors import StatisticsError
 
 PUBLISHED_EXTERNAL = {"auroc": 0.944, "accuracy": 0.847, "sensitivity": 0.768, "specificity": 0.947, "stage_auroc": 0.971,
                       "nodule_miou": 0.841, "gland_miou": 0.818}  # fmt: skip
@@ -96,21 +96,26 @@ def evaluate(scores: ScoredCases, *, seed: int = 0, rounds: int = 1000) -> Evalu
     )
 
 
-def evaluate_table(frame: pd.DataFrame, *, seed: int = 0, rounds: int = 1000) -> Evaluation:
+def evaluate_table(
+    frame: pd.DataFrame, *, probability: str | None = None, label: str | None = None, seed: int = 0, rounds: int = 1000
+) -> Evaluation:
     """All figures that the columns of a table allow.
 
     Parameters
     ----------
     frame : a probability and a label, and any of stage with `STAGE_COLUMNS`, nodule_iou and gland_iou (mean overlap of a
         case's masks, 0…1).
+    probability, label : their columns; None for the usual names.
     seed, rounds : of the bootstrap.
 
     Raises
     ------
+    RowsError
+        If a column that is used holds what it must not; rows are named.
     StatisticsError
-        If probability or label are absent or at fault, or a column that would be used is; rows are named.
+        If probability or label are absent.
     """
-    scores = ScoredCases.from_frame(frame)
+    scores = ScoredCases.from_frame(frame, probability=probability, label=label)
     extra: dict[str, Any] = {}
     if {"stage", *STAGE_COLUMNS} <= set(frame):
         predicted, stage = staged_cases(_stages(frame).assign(llnm=scores.label))
@@ -124,28 +129,46 @@ def evaluate_table(frame: pd.DataFrame, *, seed: int = 0, rounds: int = 1000) ->
     return replace(evaluate(scores, seed=seed, rounds=rounds), **extra)
 
 
+def evaluate_good_rows(
+    frame: pd.DataFrame, *, probability: str | None = None, label: str | None = None
+) -> tuple[Evaluation, int]:
+    """As `evaluate_table` without the rows at fault; how many those were.
+
+    Raises
+    ------
+    StatisticsError
+        If probability or label are absent, or no row is good.
+    """
+    good = frame
+    while True:
+        try:
+            return evaluate_table(good, probability=probability, label=label), len(frame) - len(good)
+        except RowsError as error:
+            if not error.good:
+                raise
+            good = good.drop(index=good.index[error.bad - 1])
+
+
 def _stages(frame: pd.DataFrame) -> pd.DataFrame:
-    """Stages as 1, 2, 3 or missing, and their probabilities; raises `StatisticsError` naming rows."""
+    """Stages as 1, 2, 3 or missing, and their probabilities; raises `RowsError`."""
     stage = pd.to_numeric(frame["stage"], errors="coerce")
-    bad = np.flatnonzero(frame["stage"].notna() & ~stage.isin([1, 2, 3])) + 1
-    if len(bad):
-        raise StatisticsError(
-            f"neither 1, 2 nor 3 in {len(bad):,} rows ({', '.join(map(str, bad[:10]))})", where="stage",
-            fix="Mend them, or leave them empty.",
-        )  # fmt: skip
+    faults = Faults(len(frame), "predictions")
+    faults.note((frame["stage"].notna() & ~stage.isin([1, 2, 3])).to_numpy(), "stage", "neither 1, 2 nor 3", _MEND)
+    faults.check()
     return pd.DataFrame({"stage": stage} | {name: _shares(frame[name]) for name in STAGE_COLUMNS})
 
 
 def _shares(column: pd.Series) -> pd.Series:
-    """Numbers from 0 to 1, missing where there is none; raises `StatisticsError` naming rows."""
+    """Numbers from 0 to 1, missing where there is none; raises `RowsError`."""
     numbers = pd.to_numeric(column, errors="coerce")
-    bad = np.flatnonzero(column.notna() & ~numbers.between(0, 1)) + 1
-    if len(bad):
-        raise StatisticsError(
-            f"not a number from 0 to 1 in {len(bad):,} rows ({', '.join(map(str, bad[:10]))})", where=str(column.name),
-            fix="Mend them, or leave them empty.",
-        )  # fmt: skip
+    faults = Faults(len(column), "predictions")
+    bad = (column.notna() & ~numbers.between(0, 1)).to_numpy()
+    faults.note(bad, str(column.name), "not a number from 0 to 1", _MEND)
+    faults.check()
     return numbers
+
+
+_MEND = "Give one, or leave it empty."
 
 
 def format_table(evaluation: Evaluation) -> str:

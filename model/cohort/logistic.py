@@ -14,9 +14,10 @@ from scipy.special import expit
 
 from model.cohort.discrimination import Estimate, Z
 from model.cohort.scores import FloatArray
+from model.cohort.tiles import added, cross_products
 from model.errors import StatisticsError
 
-_STEPS, _WARM_ROWS, _BLOCK = 40, 20_000, 8192
+_STEPS, _WARM_ROWS = 40, 20_000
 _FAR = 40.0
 """A coefficient, on columns of unit mean square, beyond which only separated data lead."""
 _FLAT = _FAR**-2
@@ -65,18 +66,20 @@ def fit_logistic(
     StatisticsError
         If columns are collinear, or the outcomes are separated so that no finite estimate exists; columns are named.
     """
-    gram = design.T @ design
-    scale = np.sqrt(np.diag(gram) / len(design)).clip(1e-300)
-    x = design / scale
+    x = np.ascontiguousarray(design, dtype=np.float64)
+    gram = cross_products(x)
+    scale = np.sqrt(np.diag(gram) / len(x))
+    scale[scale == 0] = 1
     named = list(names) or [f"column {i + 1}" for i in range(x.shape[1])]
-    _refuse_collinear(gram / np.outer(scale, scale) / len(design), named)
+    _refuse_collinear(gram / np.outer(scale, scale) / len(x), named)
     w = np.ones(len(outcome)) if weights is None else weights
     off = np.broadcast_to(np.asarray(offset, float), outcome.shape)
     beta = np.zeros(x.shape[1])
     step = len(outcome) // _WARM_ROWS
     if step > 4 and weights is None:  # near the answer already, so that few passes over all rows are left
-        beta = _newton(x[::step], outcome[::step], off[::step], w[::step], beta)[0]
-    beta, information = _newton(x, outcome, off, w, beta)
+        few = np.ascontiguousarray(x[::step])
+        beta = _newton(few, outcome[::step], off[::step], w[::step], beta, scale)[0]
+    beta, information = _newton(x, outcome, off, w, beta, scale)
     curvature, directions = np.linalg.eigh(information)
     if not curvature[0] > _FLAT or not np.isfinite(beta).all():
         involved = [n for n, d in zip(named, directions[:, 0], strict=True) if abs(d) > 0.1 and n != "constant"]
@@ -87,22 +90,32 @@ def fit_logistic(
         )
     covariance = (directions / curvature) @ directions.T
     if robust:
-        covariance = covariance @ _spread(x, outcome, off, w, beta) @ covariance
+        covariance = covariance @ _spread(x, outcome, off, w, beta, scale) @ covariance
     return LogisticFit(beta / scale, covariance / np.outer(scale, scale))
 
 
-def _newton(x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, beta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Newton steps, none longer than 5, until one is short enough that the next would be its square; and the information."""
-    width = x.shape[1]
-    information = np.eye(width)
+def _newton(
+    x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, beta: FloatArray, scale: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Newton steps, none longer than 5, until one is short enough that the next would be its square; and the information.
+
+    Both are of the columns over their `scale` (k,), which are never made.
+    """
+    information = np.eye(x.shape[1])
     for _ in range(_STEPS):
-        information, gradient = np.zeros((width, width)), np.zeros(width)
-        for k in range(0, len(x), _BLOCK):  # blocks that stay in the processor's cache
-            part, weight = x[k : k + _BLOCK], w[k : k + _BLOCK]
-            mean = expit(part @ beta + offset[k : k + _BLOCK])
-            information += (part * (weight * mean * (1 - mean))[:, None]).T @ part
-            gradient += part.T @ (weight * (y[k : k + _BLOCK] - mean))
-        move = np.linalg.lstsq(information, gradient, rcond=None)[0]
+        slopes = beta / scale
+
+        def work(rows: slice, tile: int, slopes: FloatArray = slopes) -> tuple[FloatArray, ...]:
+            tiles = x[rows].reshape(-1, tile, x.shape[1])
+            mean = expit((tiles @ slopes).ravel() + offset[rows])
+            weight = w[rows] * mean * (1 - mean)
+            residual = w[rows] * (y[rows] - mean)
+            curved = (tiles * weight.reshape(-1, tile, 1)).transpose(0, 2, 1) @ tiles
+            return curved.sum(0), (residual.reshape(-1, 1, tile) @ tiles).sum((0, 1))
+
+        curvature, gradient = added(work, *x.shape)
+        information = curvature / np.outer(scale, scale)
+        move = np.linalg.lstsq(information, gradient / scale, rcond=None)[0]
         length = float(np.abs(move).max())
         beta = beta + move * min(1.0, 5.0 / max(length, 1e-300))
         if length < 1e-5 or np.abs(beta).max() > 2 * _FAR:
@@ -110,14 +123,18 @@ def _newton(x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, bet
     return beta, information
 
 
-def _spread(x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, beta: FloatArray) -> FloatArray:
-    """Sum of the outer products of every case's score: the middle of the sandwich."""
-    total = np.zeros((x.shape[1], x.shape[1]))
-    for k in range(0, len(x), _BLOCK):
-        part, weight = x[k : k + _BLOCK], w[k : k + _BLOCK]
-        residual = y[k : k + _BLOCK] - expit(part @ beta + offset[k : k + _BLOCK])
-        total += (part * (weight * residual**2)[:, None]).T @ part
-    return total
+def _spread(
+    x: FloatArray, y: FloatArray, offset: FloatArray, w: FloatArray, beta: FloatArray, scale: FloatArray
+) -> FloatArray:
+    """Sum of the outer products of every case's score, in scaled columns: the middle of the sandwich."""
+
+    def work(rows: slice, tile: int) -> tuple[FloatArray, ...]:
+        tiles = x[rows].reshape(-1, tile, x.shape[1])
+        residual = y[rows] - expit((tiles @ (beta / scale)).ravel() + offset[rows])
+        weight = (w[rows] * residual**2).reshape(-1, tile, 1)
+        return (((tiles * weight).transpose(0, 2, 1) @ tiles).sum(0),)
+
+    return added(work, *x.shape)[0] / np.outer(scale, scale)
 
 
 def _refuse_collinear(gram: FloatArray, names: Sequence[str]) -> None:

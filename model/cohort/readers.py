@@ -26,6 +26,7 @@ from model.cohort.discrimination import (
     delong_test,
     operating_point,
 )
+from model.cohort.faults import RowsError
 from model.cohort.scores import LABEL_NAMES, PROBABILITY_NAMES, FloatArray, ScoredCases
 from model.errors import StatisticsError
 
@@ -236,8 +237,9 @@ def _scores(column: pd.Series, name: str) -> FloatArray:
     filled = column.astype(object).where(~empty, 0)
     try:
         found = ScoredCases.from_arrays(filled.to_numpy(object), np.zeros(len(column), np.int64)).probability
-    except StatisticsError as error:
-        raise StatisticsError(error.what, where=name[:60], fix="Give calls of 0 or 1, or shares from 0 to 1.") from None
+    except RowsError as error:
+        told = "; ".join(fault.told for fault in error.faults)
+        raise StatisticsError(told, where=name[:60], fix="Give calls of 0 or 1, or shares from 0 to 1.") from None
     return np.where(empty, np.nan, found)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from model.cohort.discrimination import Estimate
 from model.cohort.logistic import LogisticFit, fit_logistic
 from model.cohort.scores import FloatArray, IntArray
+from model.cohort.tiles import cross_products
 from model.errors import StatisticsError
 from model.schema import DEFAULT, FIELD, LLNM
 
@@ -30,6 +31,8 @@ EVENTS_PER_TERM = 10
 """Outcomes of the rarer kind for each estimated odds ratio below which a fit is told to be unsure (Peduzzi 1996)."""
 
 HIGH_VIF = 5.0
+_BLOCK = 8192
+"""Rows of a design that are written at a time, so that they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -87,25 +90,41 @@ class Regression:
 
 @dataclass(frozen=True)
 class _Variable:
-    """One variable over all n cases: `number` (n,) in steps, or `level` (n,) with −1 where missing and 0 the reference."""
+    """One variable over all n cases.
+
+    Parameters
+    ----------
+    contrasts : what each of its terms compares; none where all known values are the same.
+    known : (n,) whether there is a value.
+    values : (n,) a number in steps, NaN where missing; or a level, −1 where missing and 0 the reference.
+    """
 
     contrasts: tuple[str, ...]
     known: BoolArray
-    number: FloatArray | None = None
-    level: IntArray | None = None
+    values: FloatArray | IntArray
 
-    def design(self, rows: BoolArray) -> FloatArray:
-        """Columns (rows, contrasts) of some cases that have a value."""
-        if not self.contrasts:
-            return np.empty((int(rows.sum()), 0))
-        if self.number is not None:
-            return np.asarray(self.number[rows, None])
-        assert self.level is not None
-        return np.asarray(self.level[rows, None] == np.arange(1, len(self.contrasts) + 1), dtype=np.float64)
+    @property
+    def has_levels(self) -> bool:
+        """Whether it is a category."""
+        return self.values.dtype.kind == "i"
+
+    def columns(self, values: FloatArray | IntArray, contrasts: IntArray) -> FloatArray | BoolArray:
+        """(k, contrasts) columns of a design, of k of its values and some of its contrasts, by their places."""
+        return np.asarray(values[:, None] == contrasts + 1 if self.has_levels else values[:, None])
+
+    def differing(self, values: FloatArray | IntArray) -> IntArray:
+        """Places of the contrasts that hold more than one number among k of its values."""
+        if not self.has_levels:
+            return np.flatnonzero([np.ptp(values) > 0])
+        hits = np.bincount(values, minlength=len(self.contrasts) + 1)[1:]
+        return np.flatnonzero((hits > 0) & (hits < len(values)))
 
     def rows(self, contrast: int) -> BoolArray:
         """The cases a contrast counts: those of its level, or all that have a value."""
-        return self.known if self.level is None or not self.contrasts else self.level == contrast + 1
+        return self.values == contrast + 1 if self.has_levels and self.contrasts else self.known
+
+
+_Part = tuple[_Variable, FloatArray | IntArray, IntArray]
 
 
 def odds_ratios(frame: pd.DataFrame, variables: Sequence[str], *, units: Mapping[str, float] = UNITS) -> Regression:
@@ -124,6 +143,7 @@ def odds_ratios(frame: pd.DataFrame, variables: Sequence[str], *, units: Mapping
     """
     chosen = [v for v in variables if v in frame]
     y = frame["llnm"].to_numpy(float)
+    positive = y > 0
     if not chosen or not 0 < y.sum() < len(y):
         raise StatisticsError(
             "no variable" if not chosen else f"{int(y.sum()):,} of {len(y):,} cases with the outcome",
@@ -146,7 +166,7 @@ def odds_ratios(frame: pd.DataFrame, variables: Sequence[str], *, units: Mapping
                     variable=name,
                     contrast=contrast,
                     cases=int(rows.sum()),
-                    positives=int(y[rows].sum()),
+                    positives=int(np.count_nonzero(rows & positive)),
                     crude=None if alone is None else _exp(alone.estimate(k + 1)),
                     crude_p=float("nan") if alone is None else alone.p_value(k + 1),
                     adjusted=None if together is None or at is None else _exp(together.estimate(at)),
@@ -186,19 +206,18 @@ def as_table(result: Regression, *, outcome: str = LLNM.short) -> pd.DataFrame:
 def _alone(c: _Variable, y: FloatArray) -> tuple[LogisticFit | None, str]:
     if not c.contrasts:
         return None, "one level only"
-    outcome, weights = y[c.known], None
+    rows, weights = np.flatnonzero(c.known), None
+    outcome = y[rows]
     if not 0 < outcome.sum() < len(outcome):
         return None, f"too few (n = {len(outcome):,} with a value, one outcome only)"
-    if c.level is None:
-        x = c.design(c.known)
-    else:  # levels repeat: count them instead of carrying every case
-        k = len(c.contrasts) + 1
-        counts = np.bincount(c.level[c.known] * 2 + outcome.astype(np.int64), minlength=2 * k).astype(float)
+    values = c.values[rows]
+    if c.has_levels:  # they repeat: count them instead of carrying every case
+        counts = np.bincount(values * 2 + outcome.astype(np.int64), minlength=2 * len(c.contrasts) + 2).astype(float)
         used = np.flatnonzero(counts)
-        x, outcome, weights = np.eye(k)[used // 2, 1:], (used % 2).astype(float), counts[used]
+        values, outcome, weights = used // 2, (used % 2).astype(float), counts[used]
+    x = _design([(c, values, np.arange(len(c.contrasts)))])
     try:
-        design = np.column_stack([np.ones(len(x)), x])
-        return fit_logistic(design, outcome, names=("constant", *c.contrasts), weights=weights), ""
+        return fit_logistic(x, outcome, names=("constant", *c.contrasts), weights=weights), ""
     except StatisticsError as error:
         return None, error.what
 
@@ -210,36 +229,55 @@ def _together(
 
     A level that no complete case has (the third of a lobe in the isthmus) is left out of this fit.
     """
-    outcome = y[complete]
+    rows = np.flatnonzero(complete)
+    outcome = y[rows]
     if not 0 < outcome.sum() < len(outcome):
         return None, {}, {}, f"too few (n = {len(outcome):,} with every variable; both outcomes are needed)"
-    terms = [(v, text) for v, c in columns.items() for text in c.contrasts]
-    x = np.ones((len(outcome), 1 + len(terms)))
-    at, differs = 1, list[bool]()
-    for c in columns.values():
-        part = c.design(complete)
-        x[:, at : at + part.shape[1]] = part
-        at += part.shape[1]
-        if c.number is not None:
-            differs += [bool(np.ptp(part) > 0)] * part.shape[1]
-        else:  # 0 and 1
-            differs += [0 < hits < len(part) for hits in np.ones(len(part)) @ part]
-    varies = np.flatnonzero(differs)
-    if not len(varies):
+    kept, parts = list[tuple[str, str]](), list[_Part]()
+    for name, c in columns.items():
+        if c.contrasts:
+            values = c.values[rows]
+            parts.append((c, values, c.differing(values)))
+            kept += [(name, c.contrasts[i]) for i in parts[-1][2]]
+    if not kept:
         return None, {}, {}, "no variable differs among the cases that have all"
-    kept = [terms[i] for i in varies]
-    x = x if len(kept) == len(terms) else x[:, [0, *(varies + 1)]]
+    x = _design(parts)
     try:
         fit = fit_logistic(x, outcome, names=("constant", *(f"{v}: {text}" for v, text in kept)))
     except StatisticsError as error:
         return None, {}, {}, error.what
-    return fit, {term: i + 1 for i, term in enumerate(kept)}, _vif(x[:, 1:], [v for v, _ in kept]), ""
+    return fit, {term: i + 1 for i, term in enumerate(kept)}, _vif(x, [v for v, _ in kept]), ""
+
+
+def _design(parts: Sequence[_Part]) -> FloatArray:
+    """A constant beside columns of variables → (n, 1 + contrasts).
+
+    Parameters
+    ----------
+    parts : variable, its values in the same n cases, places of its contrasts.
+    """
+    rows = len(parts[0][1])
+    x = np.empty((rows, 1 + sum(len(contrasts) for _, _, contrasts in parts)))
+    for k in range(0, rows, _BLOCK):
+        block, at = x[k : k + _BLOCK], 1
+        block[:, 0] = 1
+        for c, values, contrasts in parts:
+            block[:, at : at + len(contrasts)] = c.columns(values[k : k + _BLOCK], contrasts)
+            at += len(contrasts)
+    return x
 
 
 def _vif(x: FloatArray, owners: Sequence[str]) -> dict[str, float]:
-    """Generalised variance inflation by determinants of the correlation matrix (Fox and Monette 1992)."""
-    mean = x.mean(0)
-    spread = x.T @ x / len(x) - np.outer(mean, mean)  # as good as numpy's corrcoef here, without its copies
+    """Generalised variance inflation by determinants of the correlation matrix (Fox and Monette 1992).
+
+    Parameters
+    ----------
+    x : (n, 1 + k) a constant and k columns.
+    owners : (k,) variable of each.
+    """
+    products = cross_products(x) / len(x)
+    mean = products[0, 1:]
+    spread = products[1:, 1:] - np.outer(mean, mean)  # as good as numpy's corrcoef here, without its copies
     correlation = spread / np.sqrt(np.outer(np.diag(spread), np.diag(spread)))
     whole = np.linalg.det(correlation)
     result = {}
@@ -257,7 +295,7 @@ def _columns(values: pd.Series, name: str, units: Mapping[str, float]) -> _Varia
         step, unit = units.get(name, 1.0), field.unit if field is not None else ""
         number = values.to_numpy(float) / step
         differs = known.any() and np.ptp(number[known]) > 0
-        return _Variable((f"per {step:g} {unit}".rstrip(),) if differs else (), known, number=number)
+        return _Variable((f"per {step:g} {unit}".rstrip(),) if differs else (), known, number)
     flag = field is not None and field.kind == "flag"
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, found = values.cat.codes.to_numpy(), list(values.cat.categories)
@@ -271,7 +309,7 @@ def _columns(values: pd.Series, name: str, units: Mapping[str, float]) -> _Varia
     levels = [v for v in order if v in there] or sorted(there)
     position = np.array([levels.index(v) if v in levels else -1 for v in present] or [-1])
     level = np.where(codes >= 0, position[codes], -1)
-    return _Variable(tuple(f"{text} against {levels[0]}" for text in levels[1:]), level >= 0, level=level)
+    return _Variable(tuple(f"{text} against {levels[0]}" for text in levels[1:]), level >= 0, level)
 
 
 def _exp(estimate: Estimate) -> Estimate:

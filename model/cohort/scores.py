@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from model.cohort.faults import Faults
 from model.errors import StatisticsError
+from model.ingest.messages import short
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -41,10 +43,16 @@ class ScoredCases:
 
         Raises
         ------
+        RowsError
+            If they hold anything but probabilities and 0/1; all rows at fault are named.
         StatisticsError
-            If they are empty, differ in length, or hold anything but probabilities and 0/1; rows are named.
+            If they are empty or differ in length.
         """
-        p = _numbers(probability, "probability")
+        return cls._checked(probability, label, None)
+
+    @classmethod
+    def _checked(cls, probability: npt.ArrayLike, label: npt.ArrayLike, ids: pd.Series | None) -> ScoredCases:
+        p, no_number = _numbers(probability)
         y = _labels(label)
         if len(p) != len(y):
             raise StatisticsError(
@@ -52,20 +60,34 @@ class ScoredCases:
             )
         if not len(p):
             raise StatisticsError("no case", where="predictions", fix="Give at least one row.")
-        _refuse(~np.isfinite(p), "missing or not a number", "probability", "Give a number from 0 to 1 in every row.")
-        _refuse((p < 0) | (p > 1), "outside 0 to 1", "probability", "Give probabilities, not scores or percentages.")
-        _refuse(y < 0, "neither 0 nor 1", "label", "Give 0 or 1 (or no/yes) in every row.")
+        faults, number = Faults(len(p), "predictions"), "Give a number from 0 to 1 in every row."
+        faults.note(no_number, "probability", "not a number", number)
+        faults.note(np.isnan(p) & ~no_number, "probability", "missing", number)
+        faults.note((p < 0) | (p > 1), "probability", "outside 0 to 1", "Give probabilities, not scores or percentages.")
+        faults.note(y < 0, "label", "neither 0 nor 1", "Give 0 or 1 (or no/yes) in every row.")
+        if ids is not None:
+            faults.note(ids.duplicated().to_numpy(), "case_id", "seen in an earlier row", "Keep one row a case.")
+        faults.check()
         return cls(p, y)
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> ScoredCases:
-        """From a table with a probability column and a label column, and perhaps `case_id`, which must not repeat."""
-        probability, label = _column(frame, PROBABILITY_NAMES), _column(frame, LABEL_NAMES)
-        if "case_id" in frame:
-            _refuse(
-                frame["case_id"].duplicated().to_numpy(), "seen in an earlier row", "case_id", "Keep one row a case."
-            )
-        return cls.from_arrays(frame[probability].to_numpy(object), frame[label].to_numpy(object))
+    def from_frame(cls, frame: pd.DataFrame, *, probability: str | None = None, label: str | None = None) -> ScoredCases:
+        """From a table with a probability and a label, and perhaps `case_id`, which must not repeat.
+
+        Parameters
+        ----------
+        probability, label : their columns; None for the usual names.
+
+        Raises
+        ------
+        RowsError
+            If a column holds anything but probabilities or 0 and 1; all rows at fault are named.
+        StatisticsError
+            If a column is not there.
+        """
+        p = frame[column_of(frame.columns, PROBABILITY_NAMES, probability, where="predictions")]
+        y = frame[column_of(frame.columns, LABEL_NAMES, label, where="predictions")]
+        return cls._checked(p.to_numpy(object), y.to_numpy(object), frame.get("case_id"))
 
 
 def read_predictions(path: Path | str) -> ScoredCases:
@@ -98,14 +120,23 @@ def read_table(path: Path | str) -> pd.DataFrame:
         ) from None
 
 
-def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> str:
-    found = [name for name in names if name in frame]
+def column_of(there: Iterable[str], usual: Sequence[str], told: str | None, *, where: str) -> str:
+    """Name of a table's column: the one that was told, or else the first of the usual names, however it is spelt.
+
+    Raises
+    ------
+    StatisticsError
+        If it is not there.
+    """
+    names = [str(name) for name in there]
+    plain = [name.strip().lower() for name in names]
+    found = [told] if told in names else [names[plain.index(n)] for n in usual if n in plain] if told is None else []
     if not found:
+        listed = ", ".join(short(n) for n in names[:12]) + (" …" if len(names) > 12 else "")
         raise StatisticsError(
-            f"none of the columns {', '.join(names)}",
-            where="predictions",
-            fix=f"Name the column {names[0]}; the table has {', '.join(map(str, frame.columns[:12]))}.",
-        )
+            f"none of the columns {', '.join(usual)}" if told is None else f"no column {short(told)}", where=where,
+            fix=f"Say which column it is, or name it {usual[0]}; the table has {listed}.",
+        )  # fmt: skip
     return found[0]
 
 
@@ -118,21 +149,12 @@ def _labels(values: npt.ArrayLike) -> IntArray:
     return np.array([LABEL_WORDS.get(w, -1) for w in words], dtype=np.int64)
 
 
-def _numbers(values: npt.ArrayLike, name: str) -> FloatArray:
+def _numbers(values: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Numbers, NaN where there is none, and which cells hold something else than a number."""
     numeric = np.asarray(values).ravel()
     if numeric.dtype.kind in "iuf":
-        return numeric.astype(np.float64)
+        return numeric.astype(np.float64), np.zeros(len(numeric), dtype=bool)
     column = pd.Series(np.asarray(values, dtype=object).ravel())
     numbers = pd.to_numeric(column, errors="coerce")
-    _refuse(
-        (numbers.isna() & column.notna()).to_numpy(), "not a number", name, "Give a number from 0 to 1 in every row."
-    )
-    return numbers.to_numpy(np.float64)
-
-
-def _refuse(bad: npt.NDArray[Any], what: str, where: str, fix: str) -> None:
-    """Raise for the rows that are bad, naming the first ten (1 is the first row of data)."""
-    rows = np.flatnonzero(bad) + 1
-    if len(rows):
-        named = ", ".join(map(str, rows[:10])) + (" …" if len(rows) > 10 else "")
-        raise StatisticsError(f"{what} in {len(rows)} rows ({named})", where=where, fix=fix)
+    missing = column.isna() | column.astype(str).str.strip().str.lower().isin(("", "nan"))
+    return numbers.to_numpy(np.float64), (numbers.isna() & ~missing).to_numpy()

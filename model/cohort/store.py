@@ -23,13 +23,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.cohort.clean import BINS, KNOWN, NO_STEP, RowsError, bands, clean
+from model.cohort.clean import BINS, KNOWN, NO_STEP, bands, clean, read_proven
 from model.cohort.cube import AXES, Aggregate, Cube, aggregate, widths
+from model.cohort.faults import RowsError
 from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError
 
-FORMAT = 5
+FORMAT = 6
 MAX_CELLS = 8_000_000
 """Numbers in a cube, at most (64 MB); a finer one is not kept, and the rows are counted."""
 KEPT_CUBES = 64
@@ -56,6 +57,8 @@ class CohortStore:
     Parameters
     ----------
     file : Parquet file in the schema's words.
+    table : what it was made from, and when that was last changed (ns): numbers that are in order there are not written twice.
+    label : column that was said to hold the outcome; None where its name tells.
     key : hash of the content it was made from; figures are kept by it.
     columns : what `rows` can give.
     cases, positives, bad_rows : usable cases, those with the outcome, and rows left out because they were at fault.
@@ -68,6 +71,8 @@ class CohortStore:
     """
 
     file: Path
+    table: tuple[Path, int]
+    label: str | None
     key: str
     columns: tuple[str, ...]
     cases: int
@@ -79,6 +84,7 @@ class CohortStore:
     ranges: Mapping[str, tuple[float, float]]
     described: Mapping[str, Any]
     outcome: str
+    _proven: Mapping[str, str] = field(repr=False)
     _codes: Mapping[str, Mapping[str, int]] = field(repr=False)
     _steps: int = field(repr=False)
     _cubes: OrderedDict[tuple[str, ...], Cube | None] = field(default_factory=OrderedDict, repr=False, compare=False)
@@ -89,7 +95,8 @@ class CohortStore:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, good_rows_only: bool = False, cache: Path | None = None,
+        cls, path: Path | str, *, probability: str | None = None, label: str | None = None, good_rows_only: bool = False,
+        cache: Path | None = None,
         progress: Callable[[int], None] = lambda _rows: None,
     ) -> CohortStore:  # fmt: skip
         """Validate a table once; the same content opens at once from then on.
@@ -97,6 +104,7 @@ class CohortStore:
         Parameters
         ----------
         path : CSV or Parquet with a probability and a label, and any of the schema's fields.
+        probability, label : their columns; None for the usual names (`model.cohort.scores`).
         good_rows_only : leave rows at fault out, instead of refusing the table.
         cache : folder for validated tables; the user's cache where None.
         progress : told the number of rows read.
@@ -105,13 +113,18 @@ class CohortStore:
         ------
         RowsError
             If rows are at fault, unless `good_rows_only`; each column's rows and the fix are named.
+        NoLabelError
+            If there is no label; columns that could be it are named.
         StatisticsError
-            If the file cannot be read, has no case, or lacks the probability or the label.
+            If the file cannot be read, has no case, or lacks the probability.
         """
-        path = Path(path)
+        path = Path(path).absolute()
         try:
+            changed = path.stat().st_mtime_ns
             with path.open("rb") as file:
                 key = hashlib.file_digest(file, "sha256").hexdigest()[:32] + ("-good" if good_rows_only else "")
+            if probability or label:
+                key += "-" + hashlib.sha256(repr((probability, label)).encode()).hexdigest()[:16]
         except OSError as error:
             raise StatisticsError(
                 f"cannot be read ({error.strerror})", where=str(path), fix="Give a CSV or Parquet file with a header."
@@ -119,15 +132,15 @@ class CohortStore:
         target = (cache or cache_folder()) / f"{key}-{FORMAT}{path.suffix.lower()}.parquet"
         if not target.exists():
             try:
-                clean(path, target, progress=progress)
+                clean(path, target, probability=probability, label=label, progress=progress)
             except RowsError as error:
                 if not good_rows_only or not error.good:
                     raise
-                clean(path, target, without=error, progress=progress)
-        return cls._of(target, key)
+                clean(path, target, probability=probability, label=label, without=error, progress=progress)
+        return cls._of(target, (path, changed), label, key)
 
     @classmethod
-    def _of(cls, file: Path, key: str) -> CohortStore:
+    def _of(cls, file: Path, table: tuple[Path, int], label: str | None, key: str) -> CohortStore:
         kept: dict[str, Any] = json.loads(pq.read_metadata(file).metadata[b"llnm"])
         options = {
             name: {value: counts[code] for value, code in kept["codes"][name].items() if counts[code]}
@@ -135,8 +148,10 @@ class CohortStore:
         }
         return cls(
             file=file,
+            table=table,
+            label=label,
             key=key,
-            columns=tuple(n for n in pq.read_schema(file).names if not n.startswith("_")),
+            columns=tuple(kept["columns"]),
             cases=kept["cases"],
             positives=kept["positives"],
             bad_rows=kept["bad_rows"],
@@ -146,6 +161,7 @@ class CohortStore:
             ranges={name: (low, high) for name, (low, high) in kept["ranges"].items()},
             described=kept["described"],
             outcome=kept["outcome"],
+            _proven=kept["proven"],
             _codes=kept["codes"],
             _steps=kept["steps"],
         )
@@ -198,7 +214,7 @@ class CohortStore:
         Raises
         ------
         StatisticsError
-            If a column is not there.
+            If a column is not there, or has to be read from a table that is no longer as it was when it was opened.
         """
         wanted = self.columns if columns is None else tuple(columns)
         for name in wanted:
@@ -207,7 +223,9 @@ class CohortStore:
                     "no such column", where=name[:80], fix=f"The table has {', '.join(self.columns)}."
                 )
         words = [n for n in wanted if n in KNOWN and n != "case_id" and KNOWN[n].kind in ("category", "text")]
-        table = pq.read_table(self.file, columns=list(wanted), read_dictionary=words)
+        here = pq.read_table(self.file, columns=[n for n in wanted if n not in self._proven], read_dictionary=words)
+        parts = {n: here[n] for n in here.column_names} | self._left_in_table(wanted)
+        table = pa.table({n: parts[n] for n in wanted})
         usable = self.usable(filters)
         if usable != Filters():
             where, values = self._where(usable)
@@ -234,9 +252,23 @@ class CohortStore:
         """The row of one case with all its columns; empty where there is none, or the table has no names."""
         if "case_id" not in self.columns:
             return pd.DataFrame()
-        columns = ", ".join(f'"{n}"' for n in self.columns)
-        frame: pd.DataFrame = self._asked(f"SELECT {columns} FROM read_parquet(?) WHERE case_id = ?", [name]).df()
-        return frame
+        here = ", ".join(f'"{n}"' for n in self.columns if n not in self._proven)
+        found: pd.DataFrame = self._asked(
+            f"SELECT {here}, file_row_number AS _row FROM read_parquet(?, file_row_number=true) WHERE case_id = ?", [name]
+        ).df()
+        for row in found.pop("_row"):
+            found = found.assign(**{n: v[0].as_py() for n, v in self._left_in_table(self.columns, row).items()})
+        return found.reindex(columns=list(self.columns))
+
+    def _left_in_table(self, wanted: Sequence[str], row: int | None = None) -> dict[str, pa.ChunkedArray]:
+        """Those of some columns that were not written twice, of all rows or of one; raises `StatisticsError`."""
+        columns = {n: self._proven[n] for n in wanted if n in self._proven}
+        if not columns:
+            return {}
+        path, changed = self.table
+        if not path.is_file() or path.stat().st_mtime_ns != changed:
+            raise StatisticsError("no longer as it was when it was opened", where=path.name, fix="Open the table again.")
+        return read_proven(path, columns, row)
 
     def sample(self, filters: Filters = Filters(), count: int = 2000) -> pd.DataFrame:
         """At most `count` cases with a capsule distance, the same ones every time, spread over the table."""

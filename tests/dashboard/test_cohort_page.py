@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from model.cohort import SERVED
 from model.cohort.selection import Region
 from tests.dashboard.test_pages import ROOT, opened, words
+from tests.model.cohort.test_store import forged
 
 SOURCE = ROOT.parent / "shared" / "reference" / "source_data"
 SHIPPED = ROOT / "data_samples" / "cohort.parquet"
@@ -64,6 +65,36 @@ def test_probability_and_label_are_enough_and_what_lacks_is_said() -> None:
     assert "Calibration error (ECE)" in {m.label for m in app.metric}
     assert "Risk against capsule distance: this table has no capsule_distance_mm, so it cannot be shown." in said
     assert "Risk by lobe position: this table has no side and no third, so it cannot be shown." in said
+
+
+def test_statistics_that_lie_are_told_where_the_figure_would_stand(tmp_path: Path) -> None:
+    table = pd.read_parquet(SHIPPED)
+    table.loc[41, "x_normalised"] = 5.0
+    content = forged(table, 5.0, tmp_path / "t.parquet").read_bytes()
+    app = opened("cohort", cohort="own", atlas="1")
+    app = app.file_uploader(key="cohort-file").upload("mine.parquet", content, "application/octet-stream").run()
+    assert not app.exception
+    said = words(app)
+    assert "2,000 of 2,000 cases" in said
+    assert "x_normalised: outside 0 to 1 in 1 row (42)" in said
+    assert "Mend them and write the file anew." in said
+    assert "Against the doctors" in said  # what follows is shown
+
+
+def test_an_outcome_under_another_name_is_chosen_among_the_columns_of_0_and_1() -> None:
+    rows = "".join(f"0.{i % 9 + 1},{i % 2},{i % 3},{int(i % 5 == 0)}\n" for i in range(60))
+    app = uploaded("prediction,N1b,grade,bled\n" + rows, near="1")
+    assert not app.exception
+    assert "mine.csv: none of the columns llnm, label, outcome" in words(app)
+    choice = next(s for s in app.selectbox if s.label.startswith("Which column tells the outcome"))
+    assert (choice.options, choice.value) == (["N1b", "bled"], None)
+    choice.select("N1b").run()
+    assert not app.exception
+    assert "60 of 60 cases" in words(app)
+    assert "30 with N1b" in words(app)
+    assert app.query_params["outcome"] in ("N1b", ["N1b"])
+    next(s for s in app.selectbox if s.label.startswith("Which column")).select("bled").run()
+    assert "12 with bled" in words(app)
 
 
 def test_only_one_outcome_and_three_cases_are_told() -> None:

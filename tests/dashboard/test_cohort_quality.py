@@ -172,7 +172,7 @@ def test_reader_table_is_compared_and_a_faulty_one_is_told() -> None:
     app = opened("cohort", readers="1")
     app.file_uploader(key="readers-file").upload("r.csv", b"label,a\n1,7\n0,0\n", "text/csv").run()
     assert not app.exception
-    assert "outside 0 to 1 in 1 rows (1)" in words(app)
+    assert "outside 0 to 1 in 1 row (1)" in words(app)
 
 
 @pytest.mark.parametrize(

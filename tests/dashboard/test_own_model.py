@@ -97,6 +97,31 @@ def test_two_of_its_cases_are_compared():
     assert "Pictures" not in said
 
 
+def test_its_cases_are_scored_on_the_cohort_page(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    said = words(opened("cohort", quality="1", statistics="1"))
+    assert "**60 of 60 cases**" in said
+    assert "with malignancy (" in said
+    assert "cases of cohort" in said
+    assert "LLNM" not in said
+    assert "could not be used" not in said
+    # Cases whose outcome nobody knows yet are told and left out.
+    header, *rows = (folders[0] / "cases.csv").read_text("utf-8").splitlines()
+    rows[:2] = [row.rpartition(",")[0] + "," for row in rows[:2]]
+    (tmp_path / "cases.csv").write_text("\n".join([header, *rows]) + "\n", "utf-8")
+    (tmp_path / "cohort.json").write_text(json.dumps(CARD), "utf-8")
+    monkeypatch.setenv(CASES, str(tmp_path))
+    said = words(opened("cohort"))
+    assert "**58 of 58 cases**" in said
+    assert "without 2 whose outcome is not known" in said
+
+
+def test_cases_of_another_outcome_are_not_offered(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(CASES)  # the samples, whose outcome is LLNM
+    app = opened("cohort")
+    assert "Cases scored by the model in use" not in app.get("button_group")[0].options
+    assert "2,000 of 2,000 cases" in words(app)
+
+
 def test_models_of_two_endpoints_are_told_apart(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(MORE, str(folders[1].parent))
     app = opened("compare", by="checkpoints", a="t-03", first="neck", second="llnm-compact")

@@ -53,6 +53,21 @@ def test_evaluate_of_predictions_gives_the_keys_that_the_table_allows(tmp_path: 
     same = json.loads(llnm("evaluate", "--predictions", tmp_path / "bare.csv", "--json").stdout)
     assert same == {k: v for k, v in figures.items() if not k.startswith(("stage", "nodule", "gland"))}
     bare.assign(nodule_iou=0.5).replace({"nodule_iou": {0.5: 1.5}}).to_csv(tmp_path / "bad.csv", index=False)
+    pd.read_csv(tmp_path / "bare.csv").set_axis(["risk", "N1b"], axis=1).to_csv(tmp_path / "named.csv", index=False)
+    told = ("--prediction", "risk", "--label", "N1b")
+    named = llnm("evaluate", "--predictions", tmp_path / "named.csv", *told, "--json")
+    assert json.loads(named.stdout) == same
+    absent = llnm("evaluate", "--predictions", tmp_path / "named.csv", "--prediction", "risk", "--label", "N1c")
+    assert "no column 'N1c'" in absent.stderr
+    assert "Name the table with --predictions" in llnm("evaluate", "--cohort", tmp_path, "--label", "N1b").stderr
+    (tmp_path / "faulty.csv").write_text("prediction,label\n0.2,0\n1.7,1\n,1\n0.9,1\n0.4,2\n")
+    faulty = llnm("evaluate", "--predictions", tmp_path / "faulty.csv")
+    for fault in ("outside 0 to 1 in 1 row (2)", "missing in 1 row (3)", "neither 0 nor 1 in 1 row (5)", "the 2 good rows"):
+        assert fault in faulty.stderr
+    assert faulty.stdout == ""
+    good = llnm("evaluate", "--predictions", tmp_path / "faulty.csv", "--good-rows-only", "--json")
+    assert json.loads(good.stdout)["n"] == 2
+    assert "3 rows at fault were left out" in good.stderr
     refused = llnm("evaluate", "--predictions", tmp_path / "bad.csv")
     assert refused.exit_code == 1
     assert "nodule_iou: not a number from 0 to 1 in 2,000 rows (1, 2, 3" in refused.output

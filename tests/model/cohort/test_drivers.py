@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.cohort.clean import RowsError
 from model.cohort.drivers import (
     clusters,
     dependence,
@@ -19,6 +18,7 @@ from model.cohort.drivers import (
     worst,
 )
 from model.cohort.explained import METADATA, explanations
+from model.cohort.faults import RowsError
 from model.cohort.store import CohortStore
 from model.errors import StatisticsError
 

@@ -225,10 +225,10 @@ def test_evaluation_as_object_table_and_json() -> None:
     ("probability", "label", "message"),
     [
         ([0.1, 1.2, -3], [0, 1, 1], r"outside 0 to 1 in 2 rows \(2, 3\)"),
-        ([0.1, None], [0, 1], r"missing or not a number in 1 rows \(2\)"),
-        ([0.1, "high"], [0, 1], r"not a number in 1 rows \(2\)"),
+        ([0.1, None], [0, 1], r"missing in 1 row \(2\)"),
+        ([0.1, "high"], [0, 1], r"not a number in 1 row \(2\)"),
         ([5e15, 0.2], [0, 1], "outside 0 to 1"),
-        ([0.1, 0.2], [0, 2], r"neither 0 nor 1 in 1 rows \(2\)"),
+        ([0.1, 0.2], [0, 2], r"neither 0 nor 1 in 1 row \(2\)"),
         ([0.1], [0, 1], "1 probabilities and 2 labels"),
         ([], [], "no case"),
     ],

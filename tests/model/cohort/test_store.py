@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.cohort.calibration import calibration_bins
-from model.cohort.clean import RowsError
+from model.cohort.clean import NoLabelError
 from model.cohort.curves import risk_by_bins
+from model.cohort.faults import RowsError
 from model.cohort.position import PositionRisk, risk_by_position
 from model.cohort.scores import ScoredCases
 from model.cohort.selection import CATEGORIES, RANGES, Filters, Region
@@ -66,7 +70,7 @@ def store(folder: Path) -> CohortStore:
     return CohortStore.open(folder / "made.parquet", cache=folder / "cache")
 
 
-def opened(folder: Path, text: str, name: str = "t.csv", **options: bool) -> CohortStore:
+def opened(folder: Path, text: str, name: str = "t.csv", **options: Any) -> CohortStore:
     (folder / name).write_text(text, encoding="utf-8")
     return CohortStore.open(folder / name, cache=folder / "cache", **options)
 
@@ -179,6 +183,74 @@ def test_same_content_opens_from_the_cache_and_a_broken_run_leaves_nothing(folde
     assert len(list(cache.iterdir())) == 1
 
 
+def forged(table: pd.DataFrame, wrong: float, file: Path) -> Path:
+    """A table whose statistics say 0.5 where the wrong number is."""
+    table.to_parquet(file, compression=None, use_dictionary=False)
+    held, told = struct.pack("<d", wrong), struct.pack("<d", 0.5)
+    content = file.read_bytes()
+    footer = len(content) - 8 - struct.unpack("<I", content[-8:-4])[0]
+    file.write_bytes(content[:footer] + content[footer:].replace(held, told))
+    return file
+
+
+def test_numbers_that_nothing_counts_by_stay_in_the_table_and_are_the_same(folder: Path) -> None:
+    table = made(500, 3)
+    rng = np.random.default_rng(0)
+    table["logit"] = np.where(rng.random(500) < 0.1, np.nan, rng.normal(size=500))
+    table["Height_mm "] = rng.random(500).astype(np.float32) * 20 + 1
+    file = folder / "apart.parquet"
+    table.to_parquet(file, row_group_size=200)
+    store = CohortStore.open(file, cache=folder / "cache")
+    assert "logit" not in pq.read_schema(store.file).names
+    assert set(store.columns) == {n.strip().lower() for n in table.columns}
+    assert store.ranges["logit"] == (table["logit"].min(), table["logit"].max())
+    filters = Filters(sex=("male",))
+    found = store.rows(filters, ["logit", "case_id", "height_mm"])
+    expected = passing(table, filters).rename(columns={"Height_mm ": "height_mm"})
+    pd.testing.assert_frame_equal(
+        found, expected[["logit", "case_id", "height_mm"]].reset_index(drop=True), check_dtype=False
+    )
+    assert store.rows(columns=["logit"])["logit"].equals(table["logit"])
+    one = store.case("c321")
+    assert tuple(one.columns) == store.columns
+    assert one["height_mm"].item() == table["Height_mm "][321]
+    assert store.case("nobody").empty
+
+
+def test_a_number_out_of_range_is_refused_on_opening_wherever_it_lies(folder: Path) -> None:
+    table = made(500, 3).assign(logit=0.1)
+    table.loc[321, "logit"] = 5000.0
+    table.to_parquet(folder / "far.parquet", row_group_size=200)
+    with pytest.raises(RowsError, match=r"logit: outside -1000 to 1000 in 1 row \(322\)"):
+        CohortStore.open(folder / "far.parquet", cache=folder / "cache")
+    good = CohortStore.open(folder / "far.parquet", cache=folder / "cache", good_rows_only=True)
+    assert good.rows(columns=["logit"])["logit"].tolist() == [0.1] * 499
+
+
+def test_statistics_that_lie_are_found_out_when_a_figure_first_asks(folder: Path) -> None:
+    table = made(500, 3).assign(logit=0.1)
+    table.loc[321, "logit"] = 5000.0
+    store = CohortStore.open(forged(table, 5000.0, folder / "forged.parquet"), cache=folder / "cache")
+    with pytest.raises(StatisticsError, match=r"logit: outside -1000 to 1000 in 1 row \(322\)"):
+        store.rows(Filters(sex=("male",)), ["logit"])
+    with pytest.raises(StatisticsError, match=r"forged\.parquet: .*\n.* in 1 row \(322\)"):
+        store.case("c321")
+    assert len(store.rows(columns=["probability"])) == 500
+
+
+def test_a_table_that_changed_or_went_after_it_was_opened_is_told(folder: Path) -> None:
+    file = folder / "moving.parquet"
+    made(50, 3).assign(logit=0.1).to_parquet(file)
+    store = CohortStore.open(file, cache=folder / "cache")
+    made(50, 4).assign(logit=0.2).to_parquet(file)
+    with pytest.raises(StatisticsError, match=r"moving\.parquet: no longer as it was"):
+        store.rows(columns=["logit"])
+    file.unlink()
+    with pytest.raises(StatisticsError, match="Open the table again"):
+        store.rows(columns=["logit"])
+    assert len(store.rows(columns=["probability"])) == 50
+
+
 def test_just_probability_and_label(folder: Path) -> None:
     bare = opened(folder, "prediction;label\n0.2;0\n0,9;1\n".replace("0,9", "0.9"))
     assert bare.columns == ("probability", "llnm")
@@ -213,6 +285,32 @@ def test_faults_name_rows_and_fix_and_good_rows_go_on_only_when_asked(folder: Pa
     assert len(str(caught.value)) < 2000
     assert opened(folder, text, good_rows_only=True).cases == good
     assert opened(folder, text, good_rows_only=True).bad_rows == caught.value.rows - good
+
+
+def test_a_label_of_another_name_is_told_and_the_columns_that_could_be_it_are_named(folder: Path) -> None:
+    text = "score,N1b ,sex,multifocal,dose,empty,Name\n0.2,0,male,yes,0,,a\n0.9,1,female,,2,,b\n0.4,1,male,no,1,,c\n"
+    for name in ("unnamed.csv", "unnamed.parquet"):
+        (folder / "unnamed.csv").write_text(text, encoding="utf-8")
+        pd.read_csv(folder / "unnamed.csv").to_parquet(folder / "unnamed.parquet")
+        with pytest.raises(NoLabelError, match="Say which column it is, or name it llnm; the table has") as caught:
+            CohortStore.open(folder / name, cache=folder / "cache")
+        assert caught.value.candidates == ("N1b ", "multifocal")
+        found = CohortStore.open(folder / name, cache=folder / "cache", label="N1b ")
+        assert (found.outcome, found.positives, found.cases) == ("N1b", 2, 3)
+        assert found.rows(columns=["llnm"])["llnm"].tolist() == [0, 1, 1]
+        assert "multifocal" in found.columns
+    with pytest.raises(RowsError, match=r"dose: neither 0 nor 1 in 1 row \(2\)"):
+        CohortStore.open(folder / name, cache=folder / "cache", label="dose")
+    with pytest.raises(StatisticsError, match="no column 'N1c'"):
+        CohortStore.open(folder / name, cache=folder / "cache", label="N1c")
+    with pytest.raises(StatisticsError, match="the column 'score' is the probability too"):
+        CohortStore.open(folder / name, cache=folder / "cache", label="score")
+
+
+def test_the_column_of_the_probability_may_be_told(folder: Path) -> None:
+    found = opened(folder, "label,A,B\n0,0.1,0.9\n1,0.8,0.3\n", probability="B")
+    assert found.rows(columns=["probability"])["probability"].tolist() == [0.9, 0.3]
+    assert opened(folder, "label,A,B\n0,0.1,0.9\n1,0.8,0.3\n", probability="A").rows()["probability"].tolist() == [0.1, 0.8]
 
 
 def test_a_column_of_the_wrong_type_is_left_out_rather_than_every_row(folder: Path) -> None:
