@@ -146,7 +146,7 @@ def _fusion(
             log(f"Training with fusion {name} …")
             train(
                 source.root, folder, settings=settings, config=replace(config, cross=cross), device=device,
-                name=f"fusion-{cross}", log=log, step=step,
+                shared=work / "measured", name=f"fusion-{cross}", log=log, step=step,
             )  # fmt: skip
         variant = Predictor(load_checkpoint(folder), device)
         if variant.checkpoint.card["settings"]["epochs"] != settings.epochs:

@@ -63,6 +63,7 @@ def train(
     warm: Path | str | None = None,
     bert: Path | str | None = None,
     allow: Collection[str] = (),
+    shared: Path | None = None,
     device: str | None = None,
     devices: int = 1,
     nodes: int = 1,
@@ -83,6 +84,8 @@ def train(
     bert : folder of a pretrained BERT (`model.nets.bert`) whose frozen features the network reads instead of learning an
         embedding of words; one whose configuration has a `text_feature_width` needs it.
     allow : fields that may predict the outcome all but perfectly.
+    shared : folder that keeps the segmentation network and the measured cases for trainings that differ in `config.cross`
+        alone; None measures for this training alone.
     device : "cpu", "cuda" or None for CUDA when there is one.
     devices, nodes : processes on each machine, and machines (`model.train.runner`).
 
@@ -110,15 +113,18 @@ def train(
         if (out / "card.json").exists():
             raise CaseError("a checkpoint is there already", where=str(out), fix="Name another --out, or delete it.")
         _claim(work, run)
+        if shared is not None:
+            _claim(shared, {**run, "network": {k: v for k, v in plan.config.to_dict().items() if k != "cross"}})
     runner.wait()
+    measured = shared or work
     clock = _Clock(work / "seconds.json", writes=runner.first)
 
     tokenizer = plan.tokenizer
     config = plan.config
     with clock("segmentation"):
-        segmentation = _segmentation(whole, plan, source, work, settings, runner, log, step)
+        segmentation = _segmentation(whole, plan, source, measured, settings, runner, log, step)
     with clock("measuring"):
-        dataset = _dataset(whole, plan, segmentation, work, runner, step)
+        dataset = _dataset(whole, plan, segmentation, measured, runner, step)
     with clock("network"):
         start = _start(plan, source, log if runner.first else lambda _: None)
         found = _network(dataset, plan, settings, runner, work, start, log, step)

@@ -9,8 +9,11 @@ import pytest
 
 from model.ablation import MODALITIES, ablate, variants
 from model.cohort.discrimination import auroc
+from model.errors import CaseError
 from model.nets.config import compact_config
 from model.schema import GROUPS
+from model.train.checkpoint import load_checkpoint
+from model.train.loop import train
 from model.train.settings import Settings
 
 
@@ -44,6 +47,10 @@ def test_fusion_variants_are_trained_once_and_kept(predictor, cohort, tmp_path) 
     assert fused[["auroc", "low", "high", "difference"]].notna().all(None)
     assert "the fifth held back" in fused["how"].iloc[0]
     assert said
+    seconds = [load_checkpoint(tmp_path / cross).card["training_seconds"] for cross in ("both", "none")]
+    assert seconds[1]["segmentation"] < 0.2 * seconds[0]["segmentation"]  # pictures are outlined and measured once for all
     said.clear()
     assert table().equals(first)
     assert said == []
+    with pytest.raises(CaseError, match="other settings"):
+        train(cohort.root, tmp_path / "wider", settings=quick, config=replace(small, width=32), shared=tmp_path / "measured")
