@@ -1,8 +1,8 @@
-"""The layers of LLNM-Net in bfloat16, for scoring: one product of all queries with all keys a layer, and no softmax kernel.
+"""The layers of LLNM-Net in bfloat16, for scoring: attention by plain products, its softmax in powers of two.
 
-On a CPU, kernels for attention lose more time around heads of 24 numbers than the products take. Here the weights are powers of
-two of the scores, and their sums come out of the product with the values, which get a column of ones: one column for each
-stream, since each is summed by itself. Tokens that are absent have values, and ones, of zero.
+On a CPU, kernels for attention lose more time around heads of 24 numbers than the products take. Here tokens lie along the last
+axis, so that everything between two products runs along whole rows; the sum of the weights comes out of the product with the
+values, which get a row of ones; and tokens that are absent have values, and ones, of zero.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.nets.blocks import BidirectionalAttention, Directions, FusionLayer, SelfAttentionLayer
+from model.nets.blocks import Directions, FusionLayer, SelfAttentionLayer
 from model.scale.layers import Linear, packed
 
-_MOST = 120.0
-"""Scores, in powers of two, are cut here: a single number could not hold a sum of weights that are larger."""
 _DTYPE = torch.bfloat16
+_MOST = 100.0
+"""Scores, in powers of two, are cut here, so that the sum of the weights stays a number."""
+_LEAST = 1e-35
+"""Below any sum of weights that is not of nothing."""
 
 
 class QuickFusion(nn.Module):
@@ -26,13 +28,15 @@ class QuickFusion(nn.Module):
     def __init__(self, layer: FusionLayer) -> None:
         super().__init__()
         attention = layer.attention
-        self.heads = attention.heads
-        self.shares = _shares(attention)
-        self.image_qkv, self.clinical_qkv = (_qkv(x, self.heads) for x in (attention.image_qkv, attention.clinical_qkv))
+        self.image = _Stream(attention.image_qkv, attention.heads)
+        self.clinical = _Stream(attention.clinical_qkv, attention.heads)
+        self.image_reads, self.clinical_reads = (
+            attention.alpha * reads for reads in (attention.image_reads, attention.clinical_reads)
+        )
         self.image_out, self.clinical_out = (Linear(x, _DTYPE) for x in (attention.image_out, attention.clinical_out))
-        for name in ("image_norm", "clinical_norm", "image_mlp_norm", "clinical_mlp_norm"):
-            setattr(self, name, getattr(layer, name).to(_DTYPE))
-        self.image_mlp, self.clinical_mlp = (packed(x, _DTYPE) for x in (layer.image_mlp, layer.clinical_mlp))
+        self.image_norm, self.clinical_norm = layer.image_norm.to(_DTYPE), layer.clinical_norm.to(_DTYPE)
+        self.image_mlp = _Mlp(layer.image_mlp_norm, layer.image_mlp)
+        self.clinical_mlp = _Mlp(layer.clinical_mlp_norm, layer.clinical_mlp)
 
     def forward(
         self, image: Tensor, clinical: Tensor, clinical_present: Tensor, *, return_weights: bool = False
@@ -40,13 +44,15 @@ class QuickFusion(nn.Module):
         """As `FusionLayer.forward`, in bfloat16; it has no weights to return."""
         image, clinical = image.to(_DTYPE), clinical.to(_DTYPE)
         n = image.shape[1]
-        qkv = torch.cat([self.image_qkv(self.image_norm(image)), self.clinical_qkv(self.clinical_norm(clinical))], 1)
-        present = torch.cat([clinical_present.new_ones(image.shape[:2]), clinical_present], 1)
-        mixed = mixed_values(qkv, present, self.heads, n, self.shares)
-        image = self.image_out(mixed[:, :n], onto=image)
-        clinical = self.clinical_out(mixed[:, n:], onto=clinical)
-        image = _mlp(self.image_mlp, self.image_mlp_norm(image), image)
-        return image, _mlp(self.clinical_mlp, self.clinical_mlp_norm(clinical), clinical), None
+        of_image, of_clinical = self.image(self.image_norm(image)), self.clinical(self.clinical_norm(clinical))
+        query = torch.cat([of_image[0], of_clinical[0]], 2)
+        from_image = read(query, *of_image[1:], None)
+        from_clinical = read(query, *of_clinical[1:], clinical_present)
+        image = self.image_out(_tokens(from_image[..., :n] + self.image_reads * from_clinical[..., :n]), onto=image)
+        clinical = self.clinical_out(
+            _tokens(from_clinical[..., n:] + self.clinical_reads * from_image[..., n:]), onto=clinical
+        )
+        return self.image_mlp(image), self.clinical_mlp(clinical), None
 
 
 class QuickSelfAttention(nn.Module):
@@ -54,16 +60,13 @@ class QuickSelfAttention(nn.Module):
 
     def __init__(self, layer: SelfAttentionLayer) -> None:
         super().__init__()
-        self.heads = layer.heads
-        self.qkv, self.out = _qkv(layer.qkv, layer.heads), Linear(layer.out, _DTYPE)
-        self.norm, self.mlp_norm = layer.norm.to(_DTYPE), layer.mlp_norm.to(_DTYPE)
-        self.mlp = packed(layer.mlp, _DTYPE)
+        self.stream, self.norm = _Stream(layer.qkv, layer.heads), layer.norm.to(_DTYPE)
+        self.out, self.mlp = Linear(layer.out, _DTYPE), _Mlp(layer.mlp_norm, layer.mlp)
 
     def forward(self, x: Tensor, present: Tensor, *, return_weights: bool = False) -> tuple[Tensor, None]:
         """As `SelfAttentionLayer.forward`, in bfloat16; it has no weights to return."""
         x = x.to(_DTYPE)
-        x = self.out(mixed_values(self.qkv(self.norm(x)), present, self.heads), onto=x)
-        return _mlp(self.mlp, self.mlp_norm(x), x), None
+        return self.mlp(self.out(_tokens(read(*self.stream(self.norm(x)), present)), onto=x)), None
 
 
 class Single(nn.Module):
@@ -74,60 +77,71 @@ class Single(nn.Module):
         return x.float(), None
 
 
-def mixed_values(
-    qkv: Tensor, present: Tensor, heads: int, cut: int = 0, shares: Tensor | None = None
-) -> Tensor:
-    """What every token reads.
+def read(query: Tensor, key: Tensor, value: Tensor, present: Tensor | None) -> Tensor:
+    """What every query reads of one stream: 2 ** (q · k) of the values, over its sum.
 
     Parameters
     ----------
-    qkv : (B, T, 3·W) queries (scaled so that weights are powers of two of the scores), keys and values.
-    present : (B, T) bool; False leaves a key out.
-    cut : tokens before it are one stream, those from it on another, each read by itself; 0 for one stream.
-    shares : (2, 2) how much a token of a stream (row) takes of what it reads of a stream (column).
+    query : (B, H·d, T_query).
+    key : (B, H·d, T_key).
+    value : (B, H, d + 1, T_key), the last row of ones.
+    present : (B, T_key) bool, False leaves a key out; None where all are present. Without any key the result is zero.
 
     Returns
     -------
-    (B, T, W).
+    (B, H, d, T_query).
     """
-    b, t, _ = qkv.shape
-    query, key, value = qkv.view(b, t, 3, heads, -1).permute(2, 0, 3, 1, 4).reshape(3, b * heads, t, -1)
-    weights = torch.bmm(query, key.transpose(1, 2)).clamp_(-_MOST, _MOST).exp2_()
-    d = value.shape[-1]
-    streams = [(0, t)] if not cut else [(0, cut), (cut, t)]
-    there = present.to(qkv.dtype)[:, None, :, None]
-    value = value.view(b, heads, t, d) * there
-    beside = value.new_zeros(b, heads, t, len(streams), d + 1)
-    for s, (a, z) in enumerate(streams):
-        beside[:, :, a:z, s, :d] = value[:, :, a:z]
-        beside[:, :, a:z, s, d] = there[:, :, a:z, 0]
-    read = torch.bmm(weights, beside.view(b * heads, t, -1)).view(b * heads, t, len(streams), d + 1)
-    factor = read[..., d:].clamp_min(1e-30).reciprocal()  # (B·H, T, streams, 1); a stream without any token gives zero
-    if shares is not None:
-        of = shares.to(qkv.dtype).repeat_interleave(torch.tensor([cut, t - cut]), 0)  # (T, 2)
-        factor = factor * of[:, :, None]
-    mixed = (read[..., :d] * factor).sum(2) if cut else read[:, :, 0, :d] * factor[:, :, 0]
-    return mixed.view(b, heads, t, d).transpose(1, 2).reshape(b, t, heads * d)
+    if present is not None and not present.all():
+        value = value * present.to(value.dtype)[:, None, None]
+    b, heads, rows, _ = value.shape
+    query, key, value = (x.reshape(b * heads, -1, x.shape[-1]) for x in (query, key, value))
+    weights = torch.bmm(key.transpose(1, 2), query).clamp_(-_MOST, _MOST).exp2_()  # (B·H, T_key, T_query)
+    summed = torch.bmm(value, weights)
+    mixed = summed[:, :-1] * summed[:, -1:].clamp_min(_LEAST).reciprocal()
+    return mixed.view(b, heads, rows - 1, -1)
 
 
-def _shares(attention: BidirectionalAttention) -> Tensor:
-    alpha = attention.alpha
-    return torch.tensor([[1.0, alpha * attention.image_reads], [alpha * attention.clinical_reads, 1.0]])
+class _Stream(nn.Module):
+    """(B, T, W) → queries and keys (B, W, T), values with their row of ones (B, H, d + 1, T).
+
+    Queries are scaled so that 2 ** (q · k) is exp(q · k / √d) of the layer's own.
+    """
+
+    def __init__(self, layer: nn.Linear, heads: int) -> None:
+        super().__init__()
+        width = layer.in_features
+        weight, bias = layer.weight.detach().view(3, width, width), layer.bias.detach().view(3, width)
+        scale = math.log2(math.e) * (width // heads) ** -0.5
+        ones = torch.zeros(2, heads, 1, width)
+        ones[1] = 1
+        rows = torch.cat([weight[2].view(heads, -1, width), ones[0]], 1).flatten(0, 1)
+        added = torch.cat([bias[2].view(heads, -1), ones[1, ..., 0]], 1).flatten()
+        self.heads = heads
+        self.weights = [w.to(_DTYPE) for w in (weight[0] * scale, weight[1], rows)]
+        self.biases = [b.to(_DTYPE)[:, None] for b in (bias[0] * scale, bias[1], added)]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        turned = x.transpose(1, 2)
+        query, key, value = (
+            torch.baddbmm(bias, weight.expand(len(x), -1, -1), turned)
+            for weight, bias in zip(self.weights, self.biases, strict=True)
+        )
+        return query, key, value.view(len(x), self.heads, -1, x.shape[1])
 
 
-def _qkv(layer: nn.Linear, heads: int) -> Linear:
-    """Queries, keys and values, the queries scaled so that 2 ** (q · k) is exp(q · k / √d) of the layer's own."""
-    width = layer.in_features
-    scale = torch.ones(3 * width)
-    scale[:width] = math.log2(math.e) * (width // heads) ** -0.5
-    scaled = nn.Linear(width, 3 * width)
-    scaled.weight = nn.Parameter(layer.weight.detach() * scale[:, None], requires_grad=False)
-    scaled.bias = nn.Parameter(layer.bias.detach() * scale, requires_grad=False)
-    return Linear(scaled, _DTYPE)
+class _Mlp(nn.Module):
+    """x + MLP(norm x)."""
+
+    def __init__(self, norm: nn.LayerNorm, layers: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm.to(_DTYPE)
+        self.first, self.second = packed(layers, _DTYPE).children()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.second(self.first(self.norm(x)), onto=x)
+        return result
 
 
-def _mlp(layers: nn.Module, normed: Tensor, onto: Tensor) -> Tensor:
-    """The two layers of a packed MLP, added to what goes around them."""
-    first, second = layers.children()
-    result: Tensor = second(first(normed), onto=onto)
-    return result
+def _tokens(mixed: Tensor) -> Tensor:
+    """(B, H, d, T) → (B, T, H·d)."""
+    return mixed.flatten(1, 2).transpose(1, 2).contiguous()

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.nets.segmentation import DEPTH, SQUARE, SegmentationNet
-from model.scale.layers import Conv, packed
+from model.nets.segmentation import DEPTH, SegmentationNet, unsquared
+from model.scale.layers import Conv, halved, packed
 
 
 class Outlines(SegmentationNet):
@@ -44,7 +44,11 @@ class Outlines(SegmentationNet):
                 for part, x in zip(same, rows[i], strict=True):
                     mixed = part(x, onto=mixed)
                 rows[i].append(self.node[f"{i}_{j}"](mixed))
-        return F.pixel_shuffle(self.head(rows[0][-1]).float(), SQUARE)
+        return unsquared(self.head(rows[0][-1]).float())
+
+    def halved(self, x: Tensor) -> Tensor:
+        """As `SegmentationNet.halved`."""
+        return halved(x)
 
 
 def _parts(squeeze: nn.Conv2d, same: int) -> list[nn.Conv2d]:
