@@ -42,12 +42,13 @@ class QuickFusion(nn.Module):
         self, image: Tensor, clinical: Tensor, clinical_present: Tensor, *, return_weights: bool = False
     ) -> tuple[Tensor, Tensor, Directions | None]:
         """As `FusionLayer.forward`, in bfloat16; it has no weights to return."""
+        assert not return_weights
         image, clinical = image.to(_DTYPE), clinical.to(_DTYPE)
         n = image.shape[1]
         of_image, of_clinical = self.image(self.image_norm(image)), self.clinical(self.clinical_norm(clinical))
         query = torch.cat([of_image[0], of_clinical[0]], 2)
-        from_image = read(query, *of_image[1:], None)
-        from_clinical = read(query, *of_clinical[1:], clinical_present)
+        from_image = read(query, of_image[1], of_image[2], None)
+        from_clinical = read(query, of_clinical[1], of_clinical[2], clinical_present)
         image = self.image_out(_tokens(from_image[..., :n] + self.image_reads * from_clinical[..., :n]), onto=image)
         clinical = self.clinical_out(
             _tokens(from_clinical[..., n:] + self.clinical_reads * from_image[..., n:]), onto=clinical
@@ -65,15 +66,18 @@ class QuickSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor, *, return_weights: bool = False) -> tuple[Tensor, None]:
         """As `SelfAttentionLayer.forward`, in bfloat16; it has no weights to return."""
+        assert not return_weights
         x = x.to(_DTYPE)
-        return self.mlp(self.out(_tokens(read(*self.stream(self.norm(x)), present)), onto=x)), None
+        query, key, value = self.stream(self.norm(x))
+        return self.mlp(self.out(_tokens(read(query, key, value, present)), onto=x)), None
 
 
 class Single(nn.Module):
     """Back to single precision, in the place of a layer."""
 
-    def forward(self, x: Tensor, present: Tensor, *, return_weights: bool = False) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, _present: Tensor, *, return_weights: bool = False) -> tuple[Tensor, None]:
         """(B, T, W) in single precision."""
+        assert not return_weights
         return x.float(), None
 
 

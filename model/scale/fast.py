@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import nn
 
+from model.errors import CaseError
+from model.nets.blocks import FusionLayer, SelfAttentionLayer
 from model.predict import Predictor
 from model.scale.attention import QuickFusion, QuickSelfAttention, Single
+from model.scale.job import Precision
 from model.scale.layers import packed
 from model.scale.outlines import Outlines
 
-Precision = Literal["fp32", "bf16"]
+
+def check_precision(precision: Precision, device: str | None) -> None:
+    """Raise CaseError where the precision is not to be had: bfloat16 is for CPUs, and there for those that oneDNN can use."""
+    on_cpu = device == "cpu" or (device is None and not torch.cuda.is_available())
+    if precision == "bf16" and not (on_cpu and torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        raise CaseError(
+            "needs a CPU with AVX-512, or AMX" if on_cpu else "is for CPUs", where="--precision bf16",
+            fix="Leave --precision out: fp32 runs everywhere.",
+        )  # fmt: skip
 
 
 def fast(predictor: Predictor, precision: Precision = "fp32") -> Predictor:
@@ -38,8 +48,9 @@ def fast(predictor: Predictor, precision: Precision = "fp32") -> Predictor:
     if precision == "bf16":
         if net.config.images:
             net.stem = packed(net.stem, dtype)
-        net.fusion = nn.ModuleList(map(QuickFusion, net.fusion))
-        net.joint = nn.ModuleList([*map(QuickSelfAttention, net.joint), Single()])
+        net.fusion = nn.ModuleList(QuickFusion(layer) for layer in net.fusion if isinstance(layer, FusionLayer))
+        joint = [QuickSelfAttention(layer) for layer in net.joint if isinstance(layer, SelfAttentionLayer)]
+        net.joint = nn.ModuleList([*joint, Single()])
     packed(net)
     if segmentation is not None:
         segmentation = Outlines(segmentation, dtype)

@@ -118,6 +118,7 @@ class Halved(nn.Module):
     """`halved` as a layer."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """As `halved`."""
         return halved(x)
 
 

@@ -57,11 +57,9 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
 def _prepare(job: Job, parent: int) -> None:
     """Load the model once a process; its share of the cores is one."""
     global _SCORER
-    import torch
+    from model.scale.shard import Scorer, one_thread
 
-    from model.scale.shard import Scorer
-
-    torch.set_num_threads(1)
+    one_thread()
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     _SCORER = Scorer(job)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,26 +28,26 @@ class Outlines(SegmentationNet):
     def __init__(self, net: SegmentationNet, dtype: torch.dtype) -> None:
         nn.Module.__init__(self)
         self.base = net.base
-        self.squeeze = nn.ModuleDict(
-            {
-                name: nn.ModuleList(Conv(part, dtype) for part in _parts(node[0], int(name.split("_")[1])))
-                for name, node in net.nested.items()
-            }
-        )
-        self.node = nn.ModuleDict({name: packed(node[1], dtype) for name, node in net.nested.items()})
-        self.encoder, self.head = packed(net.encoder, dtype), packed(net.head, dtype)
+        self.squeeze, self.nested = nn.ModuleDict(), nn.ModuleDict()
+        for name, node in net.nested.items():
+            squeeze, rest = cast("nn.Sequential", node)
+            parts = _parts(cast("nn.Conv2d", squeeze), int(name.split("_")[1]))
+            self.squeeze[name] = nn.ModuleList(Conv(part, dtype) for part in parts)
+            self.nested[name] = packed(rest, dtype)
+        self.encoder = cast("nn.ModuleList", packed(net.encoder, dtype))
+        self.quick_head = Conv(net.head, dtype)
 
     def decode(self, levels: list[Tensor]) -> Tensor:
         """As `SegmentationNet.decode`, in single precision."""
         rows = [[x] for x in levels]
         for j in range(1, DEPTH + 1):
             for i in range(DEPTH + 1 - j):
-                *same, below = self.squeeze[f"{i}_{j}"]
+                *same, below = cast("nn.ModuleList", self.squeeze[f"{i}_{j}"])
                 mixed = F.interpolate(below(rows[i + 1][j - 1]), scale_factor=2.0, mode="nearest")
                 for part, x in zip(same, rows[i], strict=True):
                     mixed = part(x, onto=mixed)
-                rows[i].append(self.node[f"{i}_{j}"](mixed))
-        return unsquared(self.head(rows[0][-1]).float())
+                rows[i].append(self.nested[f"{i}_{j}"](mixed))
+        return unsquared(self.quick_head(rows[0][-1]).float())
 
     def halved(self, x: Tensor) -> Tensor:
         """As `SegmentationNet.halved`."""
@@ -53,10 +56,11 @@ class Outlines(SegmentationNet):
 
 def _parts(squeeze: nn.Conv2d, same: int) -> list[nn.Conv2d]:
     """The 1 × 1 convolution of each of the joined maps: `same` of the level, each as wide as the result, then the one below."""
-    wide = squeeze.out_channels
+    wide, weight = squeeze.out_channels, squeeze.weight.detach()
+    edges = [*range(0, same * wide + 1, wide), squeeze.in_channels]
     result = []
-    for weight in squeeze.weight.detach().split([wide] * same + [squeeze.in_channels - same * wide], 1):
-        part = nn.Conv2d(weight.shape[1], wide, 1, bias=False)
-        part.weight = nn.Parameter(weight, requires_grad=False)
+    for first, end in pairwise(edges):
+        part = nn.Conv2d(end - first, wide, 1, bias=False)
+        part.weight = nn.Parameter(weight[:, first:end], requires_grad=False)
         result.append(part)
     return result

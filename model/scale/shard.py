@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from model.cohort.explained import BASE, SHAP
 from model.encode import MeasuredCase
@@ -77,6 +79,12 @@ def reason(error: Exception) -> str:
     return f"unexpected: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
+def one_thread() -> None:
+    """Leave the other cores to the other workers."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
 class Scorer:
     """The shared function of all engines: the number of a shard → its file is written, whole or not at all.
 
@@ -89,7 +97,7 @@ class Scorer:
     def __init__(self, job: Job, predictor: Predictor | None = None) -> None:
         self.job = job
         self.plain = predictor or Predictor.load(job.checkpoint, job.device)
-        self.predictor = fast(self.plain)
+        self.predictor = fast(self.plain, job.precision)
         self.schema = schema_of(read_card(job.root), where=str(job.root))
 
     def __call__(self, shard: int) -> Done:
