@@ -24,9 +24,8 @@ class _Worker:
     """A process of the pipeline, with its own model."""
 
     def __init__(self, job: Job) -> None:
-        from model.scale.shard import Scorer, one_thread
+        from model.scale.shard import Scorer
 
-        one_thread()
         self.scorer = Scorer(job)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -79,10 +80,17 @@ def reason(error: Exception) -> str:
     return f"unexpected: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def one_thread() -> None:
-    """Leave the other cores to the other workers."""
-    cv2.setNumThreads(1)
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """So that workers leave each other their cores, and no figure hangs on how many cores there are."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 class Scorer:
@@ -102,6 +110,10 @@ class Scorer:
 
     def __call__(self, shard: int) -> Done:
         """Score a shard from its given rows."""
+        with one_thread():
+            return self._scored(shard)
+
+    def _scored(self, shard: int) -> Done:
         job = self.job
         cases, refused = read_given(job, shard, self.schema)
         reading = _Reading(cases)

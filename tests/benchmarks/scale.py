@@ -5,10 +5,10 @@ from files to a table, beside a plain loop), `memory` (peak memory from 1,000 to
 engine). Larger cohorts are the sample cases over and over under new names: every picture is read, decoded and measured each time,
 but for `memory`, where rows of 100,000 cases are parsed, sharded, written and joined with figures computed once.
 
-Rows: what, per_second (cases), ratio (to the plain loop in the same precision of figures: fp32, as `Predictor.predict` runs),
-fraction_of_peak (of the matrix products measured in the same run; operations of the plain networks as torch's FlopCounterMode counts
-them), peak_mb (resident memory of the whole run). Matrix products are taken as the machine does them best: torch's own fp32 product
-goes to MKL, which on AMD's processors is half as fast as oneDNN.
+Rows: what, per_second (cases), ratio (to the plain loop: `Predictor.predict`, case by case), fraction_of_peak (of the matrix
+products measured in the same run; operations of the plain networks as torch's FlopCounterMode counts them), peak_mb (resident
+memory of the whole run). Matrix products are taken as the machine does them best: torch's own in fp32 goes to MKL, which on AMD's
+processors is half as fast as oneDNN.
 """
 
 from __future__ import annotations
