@@ -179,8 +179,9 @@ def _even_gain(pixels: GrayImage, crop: FloatImage, reference: Mask) -> FloatIma
 def _percentiles(values: FloatImage, shares: tuple[float, ...]) -> list[float]:
     """As `np.quantile`, three times as quick: single precision is sorted by vector instructions, not yet parted by them."""
     ordered = np.sort(values)
-    places = [share * (len(values) - 1) for share in shares]
-    return [float(np.interp(at, (int(at), int(at) + 1), ordered[int(at) : int(at) + 2])) for at in places]
+    places = np.array(shares) * (len(values) - 1)
+    below, above = ordered[np.floor(places).astype(int)], ordered[np.ceil(places).astype(int)]
+    return [float(value) for value in below + (places - np.floor(places)) * (above - below)]
 
 
 def _square(mask: Mask, margin: float) -> Box:
