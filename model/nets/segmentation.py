@@ -73,14 +73,18 @@ class SegmentationNet(nn.Module):
             raise ValueError(f"image: sides must be multiples of {MULTIPLE}, got {height} × {width}")
         down = torch.linspace(-1, 1, height, device=image.device, dtype=image.dtype)[:, None]
         right = torch.linspace(-1, 1, width, device=image.device, dtype=image.dtype)[None, :]
-        place = torch.stack([down.expand(height, width), right.expand(height, width)])
-        x = torch.cat([image, place.expand(len(image), -1, -1, -1)], 1)
-        x = F.pixel_unshuffle(x, SQUARE).contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
+        place = F.pixel_unshuffle(torch.stack([down.expand(height, width), right.expand(height, width)]), SQUARE)
+        x = torch.cat([F.pixel_unshuffle(image, SQUARE), place.expand(len(image), -1, -1, -1)], 1)
+        x = x.contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
         levels: list[Tensor] = []
         for encode in self.encoder:
-            x = encode(F.max_pool2d(x, 2) if levels else x)
+            x = encode(self.halved(x) if levels else x)
             levels.append(x)
         return levels
+
+    def halved(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) → (B, C, h / 2, w / 2): the largest of each 2 × 2."""
+        return F.max_pool2d(x, 2)
 
     def decode(self, levels: list[Tensor]) -> Tensor:
         """Logits at the picture's own size from what `encode` gave."""
@@ -89,13 +93,20 @@ class SegmentationNet(nn.Module):
             for i in range(DEPTH + 1 - j):
                 up = F.interpolate(rows[i + 1][j - 1], scale_factor=2.0, mode="nearest")
                 rows[i].append(self.nested[f"{i}_{j}"](torch.cat([*rows[i], up], 1)))
-        logits = self.head(rows[0][-1])
-        return F.pixel_shuffle(logits, SQUARE)
+        logits: Tensor = self.head(rows[0][-1])
+        return unsquared(logits)
+
+
+def unsquared(x: Tensor) -> Tensor:
+    """(B, C · 4, h, w) → (B, C, 2 h, 2 w): `pixel_shuffle`, three times as quick on a CPU where channels lie last."""
+    b, c, h, w = x.shape
+    squares = x.reshape(b, -1, SQUARE, SQUARE, h, w).permute(0, 1, 4, 2, 5, 3)  # (B, C, h, 2, w, 2)
+    return squares.reshape(b, c // SQUARE**2, h * SQUARE, w * SQUARE)
 
 
 def channel_means(levels: list[Tensor]) -> Tensor:
     """(B, F) mean of every channel of every level over the picture: what it is made of, wherever it lies."""
-    return torch.cat([x.mean((2, 3)) for x in levels], 1)
+    return torch.cat([x.mean((2, 3), dtype=torch.float32) for x in levels], 1)
 
 
 def _conv(into: int, out: int) -> nn.Sequential:

@@ -1,5 +1,7 @@
 """The items of TRIPOD+AI (Collins et al., BMJ 2024;385:e078378), in our own words, and what a run cannot say of each.
 
+Numbers and order were compared with the published checklist (its table 2, PMC11019967): 27 items, 52 with their parts.
+
 A report generated from a run answers what the run knows. An item that depends on how patients were recruited, who measured
 what, or what the authors decided is named as open, so that nobody takes the report for complete.
 """

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from model.schema import Provenance
+
+Precision = Literal["fp32", "bf16"]
 
 FORMAT = 1
 """Of the parts; an unfinished run of another format is begun again."""
@@ -27,6 +30,7 @@ class Job:
     device : "cpu", "cuda" or None for CUDA where there is one.
     explain : whether Shapley values of every case are computed.
     exact : from every coalition, instead of the fixed rule.
+    precision : "bf16" for networks in bfloat16, see `model.scale.fast.fast`.
     batch : cases that are measured and predicted together.
     doubled : row numbers of cases whose pseudonym an earlier row has.
     """
@@ -39,6 +43,7 @@ class Job:
     device: str | None = None
     explain: bool = False
     exact: bool = False
+    precision: Precision = "fp32"
     batch: int = 32
     doubled: frozenset[int] = frozenset()
 

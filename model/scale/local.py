@@ -55,13 +55,10 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
 
 
 def _prepare(job: Job, parent: int) -> None:
-    """Load the model once a process; its share of the cores is one."""
+    """Load the model once a process."""
     global _SCORER
-    import torch
-
     from model.scale.shard import Scorer
 
-    torch.set_num_threads(1)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     _SCORER = Scorer(job)
 

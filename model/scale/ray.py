@@ -24,11 +24,8 @@ class _Worker:
     """A process of the pipeline, with its own model."""
 
     def __init__(self, job: Job) -> None:
-        import torch
-
         from model.scale.shard import Scorer
 
-        torch.set_num_threads(1)
         self.scorer = Scorer(job)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:

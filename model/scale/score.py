@@ -32,7 +32,8 @@ from model.ingest.files import atomic_write_text
 from model.ingest.table import PATH_COLUMNS, TABLE_NAME, iter_sheets
 from model.scale import local
 from model.scale.columns import optional
-from model.scale.job import EXPLAINED_SHARD, FORMAT, SHARD, Done, Job
+from model.scale.fast import check_precision
+from model.scale.job import EXPLAINED_SHARD, FORMAT, SHARD, Done, Job, Precision
 from model.schema import Group, Schema
 from model.train.folders import SHIPPED
 
@@ -63,7 +64,8 @@ class Summary:
 
 def score(
     cohort: Path, out: Path, *, checkpoint: Path = SHIPPED, device: str | None = None, explain: bool = False,
-    exact: bool = False, engine: Engine = "local", workers: int | None = None, batch: int = 32, shard: int | None = None,
+    exact: bool = False, precision: Precision = "fp32", engine: Engine = "local", workers: int | None = None, batch: int = 32,
+    shard: int | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Summary:  # fmt: skip
     """Score a cohort into one table that the Cohort page opens.
@@ -74,6 +76,7 @@ def score(
     out : Parquet or CSV file, or a folder, which gets `scored.parquet`.
     checkpoint, device : the model, and what it runs on.
     explain, exact : Shapley values of every case too; from every coalition.
+    precision : "bf16" for networks in bfloat16 on a CPU: quicker, and told in the table, since its figures differ.
     engine : "local" for processes of this machine, "ray" for a Ray cluster that sees the same files.
     workers : processes; all cores where None.
     batch : cases that go through the networks together.
@@ -83,10 +86,11 @@ def score(
     Raises
     ------
     CaseError
-        If the cohort's table cannot be read, no case could be scored, or a worker died.
+        If the cohort's table cannot be read, no case could be scored, a worker died, or this machine has no such precision.
     CheckpointError
         If the model cannot be loaded.
     """
+    check_precision(precision, device)
     out = _file(out)
     table = cohort / TABLE_NAME if cohort.is_dir() else cohort
     card = read_card(table.parent)
@@ -97,10 +101,14 @@ def score(
     identity, groups = _model(checkpoint)
     job = Job(
         cohort=name, provenance="synthetic" if card.get("provenance") == "synthetic" else "user", root=table.parent.resolve(),
-        parts=parts.resolve(), checkpoint=checkpoint.resolve(), device=device, explain=explain, exact=exact, batch=batch,
+        parts=parts.resolve(), checkpoint=checkpoint.resolve(), device=device, explain=explain, exact=exact, precision=precision,
+        batch=batch,
     )  # fmt: skip
     found = _looked_through(table, rows, schema)
-    settings = {"format": FORMAT, "model": identity, "explain": explain, "exact": exact, "batch": batch, "rows": rows}
+    settings = {
+        "format": FORMAT, "model": identity, "explain": explain, "exact": exact, "precision": precision, "batch": batch,
+        "rows": rows,
+    }  # fmt: skip
     key = hashlib.sha256(json.dumps([settings, found.digest], sort_keys=True).encode()).hexdigest()[:32]
     if read_description(out).get("key") == key:
         return _as_it_is(out, found.shards)
@@ -112,7 +120,9 @@ def score(
     for finished in _run(engine, job, todo, workers):
         done += found.sizes[finished.shard]
         progress(done, total)
-    described = {"model": identity, "cohort": name, "outcome": schema.endpoint.short, "key": key, "rows": total}
+    described = {
+        "model": identity, "cohort": name, "outcome": schema.endpoint.short, "key": key, "rows": total, "precision": precision,
+    }  # fmt: skip
     if explain:
         described |= {"explanation": described_explanation(groups, exact=exact)}
     cases, refused = _merged(job, found.shards, out, schema, described)

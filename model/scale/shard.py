@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from model.cohort.explained import BASE, SHAP
 from model.encode import MeasuredCase
@@ -77,6 +80,19 @@ def reason(error: Exception) -> str:
     return f"unexpected: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """So that workers leave each other their cores, and no figure hangs on how many cores there are."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
 class Scorer:
     """The shared function of all engines: the number of a shard → its file is written, whole or not at all.
 
@@ -89,11 +105,15 @@ class Scorer:
     def __init__(self, job: Job, predictor: Predictor | None = None) -> None:
         self.job = job
         self.plain = predictor or Predictor.load(job.checkpoint, job.device)
-        self.predictor = fast(self.plain)
+        self.predictor = fast(self.plain, job.precision)
         self.schema = schema_of(read_card(job.root), where=str(job.root))
 
     def __call__(self, shard: int) -> Done:
         """Score a shard from its given rows."""
+        with one_thread():
+            return self._scored(shard)
+
+    def _scored(self, shard: int) -> Done:
         job = self.job
         cases, refused = read_given(job, shard, self.schema)
         reading = _Reading(cases)

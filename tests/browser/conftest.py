@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`llnm serve` on a free port, started from a folder that is not the project's."""
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[str]:
+    """Address of `llnm serve` on a free port, started from a folder that is not the project's."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
+    log = folder / "log.txt"
     with log.open("w") as out:
         server = subprocess.Popen(
-            [sys.executable, "-c", "from model.cli import app; app()", "serve", "--port", str(port), "--headless"],
+            [sys.executable, "-c", "from model.cli import app; app()", "serve", "--port", str(port), "--headless", *options],
             cwd=log.parent, stdout=out, stderr=out,
         )  # fmt: skip
         try:
@@ -42,6 +43,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("server")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

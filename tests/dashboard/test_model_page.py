@@ -69,7 +69,7 @@ def test_the_list_has_figures_and_says_what_is_refused_and_why(root: Path, links
     assert "does not match its card" in table["refused"][1]
     external = json.loads((root / "soft" / "card.json").read_text())["external"]
     assert f"{external['auroc']:.3f} ({external['auroc_ci'][0]:.3f}–{external['auroc_ci'][1]:.3f})" in table["AUROC"][2]
-    assert links[-1] == {"page": "screens/compare.py", "by": "checkpoints", "first": "llnm-compact", "second": "damaged"}
+    assert links[-1] == {"page": "screens/compare.py", "by": "checkpoints", "first": "llnm-compact", "second": "soft"}
 
 
 def test_choosing_changes_every_page_and_rolling_back_changes_it_back(root: Path) -> None:

@@ -228,3 +228,16 @@ def test_ray_gives_what_local_gives(folder: Path, checkpoint: Path, scored: pd.D
     assert (done.cases, done.shards) == (12, 3)
     same(pd.read_parquet(out), scored, 1e-6)
     assert pq.read_schema(out).names == list(scored)
+
+
+def test_bfloat16_is_told_in_the_table_and_is_another_run(
+    folder: Path, checkpoint: Path, scored: pd.DataFrame, tmp_path: Path
+) -> None:
+    out = tmp_path / "t.parquet"
+    assert read_description(out) == {}
+    done = score(folder, out, checkpoint=checkpoint, workers=1, precision="bf16")
+    assert (done.cases, read_description(out)["precision"]) == (12, "bf16")
+    made = pd.read_parquet(out)["logit"]
+    assert 0 < (made - scored["logit"]).abs().max() < 0.1
+    assert score(folder, out, checkpoint=checkpoint, workers=1).kept == 0
+    assert read_description(out)["precision"] == "fp32"
