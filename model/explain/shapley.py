@@ -9,7 +9,6 @@ once a case; a coalition only puts tokens together. Which coalitions are run: `e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,7 @@ from torch import Tensor
 from model.encode import MeasuredCase, nothing_known
 from model.explain.coalitions import EXACT_NOISE, coalition_design, estimated_values, shapley_matrix
 from model.nets.config import NetConfig
-from model.nets.llnm_net import NetworkInputs, Tokens
-from model.precision import has_bfloat16, reduced_precision
+from model.nets.llnm_net import LlnmNet, NetworkInputs, Tokens
 from model.predict import Predictor
 from model.schema import DEFAULT, MAPS, Group, Schema
 
@@ -33,10 +31,10 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 ROWS_AT_ONCE = 32  # more at once is no quicker on a CPU
-COALITIONS, COALITIONS_OF_MANY = 112, 64
+COALITIONS, COALITIONS_OF_MANY = 128, 64
 """Coalitions that are run against "missing", and against each case of a background cohort."""
-REDUCED_NOISE = 3e-5
-"""Variance that bfloat16 adds to a worth, as a share of the worths' own (0.009 logit, measured over 128 coalitions)."""
+REDUCED_NOISE = 1e-6
+"""Variance that bfloat16 adds to a worth, as a share of the worths' own (0.002 logit, measured over whole games)."""
 BACKGROUND_CASES, FEWEST, YEARS = 8, 3, 10.0
 """Cases of a background cohort at most and at least; same age is within so many years."""
 
@@ -114,7 +112,7 @@ def exact_shapley(game: FloatArray) -> FloatArray:
     n = len(game).bit_length() - 1
     if len(game) != 1 << n:
         raise ValueError(f"game: {len(game)} coalitions, not a power of two")
-    values: FloatArray = shapley_matrix(n) @ game
+    values: FloatArray = (shapley_matrix(n) * game).sum(1)
     return values
 
 
@@ -158,8 +156,8 @@ def group_shapley(
     measured : from `Predictor.measure`.
     background : None for the learned "missing" tokens.
     exact : run every coalition; else the values are estimated where there are more than `COALITIONS`
-        (`COALITIONS_OF_MANY` against a background cohort). The network then runs in bfloat16 where the device computes
-        in it, but for the two worths that are shown: what the values sum to is exact.
+        (`COALITIONS_OF_MANY` against a background cohort). `Predictor.quick_net` then runs, but for the two worths that are
+        shown: what the values sum to is exact.
     coalitions : so many at most instead; fewer are quicker and less exact.
     """
     inputs, groups = predictor.encode([measured]), predictor.schema.groups
@@ -171,22 +169,22 @@ def group_shapley(
     few = coalitions or (COALITIONS if background is None else COALITIONS_OF_MANY)
     whole = 1 << len(players)
     masks = coalition_design(len(players), whole if exact else few)
-    reduced = len(masks) < whole and has_bfloat16(predictor.device)
+    quick = predictor.net if len(masks) == whole else predictor.quick_net
     keep = torch.zeros(len(masks), len(groups), dtype=torch.bool, device=predictor.device)
     for bit, group in enumerate(players):
         keep[:, group] = torch.from_numpy(masks >> bit & 1).bool()
-
     tokens = _tokens(predictor, inputs, rest)
 
-    def worths(rows: Tensor, *, reduced: bool) -> tuple[FloatArray, FloatArray]:
-        table = predictor.calibrated(_coalition_table(predictor, tokens, rows, reduced=reduced)).double().cpu().numpy()
+    def worths(net: LlnmNet, rows: Tensor) -> tuple[FloatArray, FloatArray]:
+        table = predictor.calibrated(_coalition_table(net, predictor.schema, tokens, rows)).double().cpu().numpy()
         return table.mean(0), expit(table).mean(0)
 
-    game, chances = worths(keep, reduced=reduced)
-    # The rounding of one precision cancels among its own worths; the two that are shown, and the sum, are not rounded.
-    ends, end_chances = worths(keep[[0, -1]], reduced=False) if reduced else (game[[0, -1]], chances[[0, -1]])
+    game, chances = worths(quick, keep)
+    # The rounding of one network cancels among its own worths; the two that are shown, and the sum, are not rounded.
+    rounded = quick is not predictor.net
+    ends, end_chances = worths(predictor.net, keep[[0, -1]]) if rounded else (game[[0, -1]], chances[[0, -1]])
     values, in_probability = np.zeros(len(groups)), np.zeros(len(groups))
-    noise = REDUCED_NOISE if reduced else EXACT_NOISE
+    noise = REDUCED_NOISE if rounded else EXACT_NOISE
     for into, worth, (least, most) in ((values, game, ends), (in_probability, chances, end_chances)):
         into[players] = estimated_values(len(players), masks, worth, float(most - least), noise=noise)
     how = "Exact Shapley values" if len(masks) == whole else f"Shapley values from {len(masks)} of {whole:,} coalitions"
@@ -203,7 +201,7 @@ def group_shapley(
             "every group missing (the model's learned “missing” tokens)" if background is None else background.label
         ),
         start="Knowing nothing" if background is None else "Background, mean",
-        model_rows=len(rest) * (len(masks) + 2 * reduced),
+        model_rows=len(rest) * (len(masks) + 2 * rounded),
         residual=float(ends[1] - ends[0] - values.sum()),
         endpoint=predictor.schema.endpoint.short,
     )
@@ -232,7 +230,7 @@ def coalition_logits(predictor: Predictor, inputs: NetworkInputs, keep: Tensor) 
     keep : (R, G) bool, in the order of the schema's groups; False hides the group.
     """
     hidden = nothing_known(inputs, predictor.schema)
-    return _coalition_table(predictor, _tokens(predictor, inputs, hidden), keep)[0]
+    return _coalition_table(predictor.net, predictor.schema, _tokens(predictor, inputs, hidden), keep)[0]
 
 
 def _tokens(predictor: Predictor, inputs: NetworkInputs, rest: NetworkInputs) -> Tokens:
@@ -244,19 +242,17 @@ def _tokens(predictor: Predictor, inputs: NetworkInputs, rest: NetworkInputs) ->
     return replace(tokens, image=tokens.image[:, views], view_weight=tokens.view_weight[:1, views])
 
 
-def _coalition_table(predictor: Predictor, tokens: Tokens, keep: Tensor, *, reduced: bool = False) -> Tensor:
+def _coalition_table(net: LlnmNet, schema: Schema, tokens: Tokens, keep: Tensor) -> Tensor:
     """Uncalibrated logits (K, R) of one case with groups taken from each of K others.
 
     Parameters
     ----------
     tokens : from `_tokens`.
     keep : (R, G) bool, in the order of the schema's groups; False takes the group from the other case.
-    reduced : run the network in bfloat16.
     """
-    net = predictor.net
     words = tokens.clinical.shape[1] - len(net.config.fields)
-    image_group, clinical_group = _token_groups(net.config, predictor.schema, words, keep.device)
-    report = next((g for g, group in enumerate(predictor.schema.groups) if group.report), None)
+    image_group, clinical_group = _token_groups(net.config, schema, words, keep.device)
+    report = next((g for g, group in enumerate(schema.groups) if group.report), None)
     logits = torch.empty(len(tokens.clinical) - 1, len(keep), device=keep.device)
     for k in range(len(logits)):
         other = k + 1
@@ -277,8 +273,7 @@ def _coalition_table(predictor: Predictor, tokens: Tokens, keep: Tensor, *, redu
                 clinical = torch.cat([clinical[:, :last], clinical[:, words:]], 1)
                 present = torch.cat([present[:, :last], present[:, words:]], 1)
                 weight = tokens.view_weight.expand(len(block), -1)
-                with reduced_precision(predictor.device) if reduced else nullcontext():
-                    logits[k, block] = net.fuse(Tokens(image, clinical, present, weight)).logit.float()
+                logits[k, block] = net.fuse(Tokens(image, clinical, present, weight)).logit.float()
     return logits
 
 

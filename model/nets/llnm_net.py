@@ -332,12 +332,16 @@ class LlnmNet(nn.Module):
 
     def run_stem(self, inputs: NetworkInputs) -> Tensor:
         """(B·V, 3·W, g, g): what the stem makes of the maps; in evaluation zero where a view has none of them."""
-        maps = inputs.maps.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # four times as quick on a CPU
-        seen = (inputs.map_present.any(-1) & inputs.view_present).flatten()
+        maps, seen = inputs.maps.flatten(0, 1), (inputs.map_present.any(-1) & inputs.view_present).flatten()
         if self.training or bool(seen.all()):
-            return self.stem(maps)  # type: ignore[no-any-return]
+            return self._stem_of(maps)
         features = maps.new_zeros(len(maps), len(MAPS) * self.config.width, self.config.grid, self.config.grid)
-        features[seen] = self.stem(maps[seen])
+        features[seen] = self._stem_of(maps[seen])
+        return features
+
+    def _stem_of(self, maps: Tensor) -> Tensor:
+        # With channels last it is four times as quick on a CPU.
+        features: Tensor = self.stem(maps.contiguous(memory_format=torch.channels_last))
         return features
 
     def _image_tokens(self, inputs: NetworkInputs, stem_output: Tensor) -> Tensor:

@@ -10,23 +10,20 @@ import copy
 from dataclasses import replace
 
 import torch
-from torch import nn
 
 from model.errors import CaseError
-from model.nets.blocks import FusionLayer, SelfAttentionLayer
+from model.nets.quick.net import has_bfloat16, has_onednn, quick_net
+from model.nets.quick.outlines import Outlines
 from model.predict import Predictor
-from model.scale.attention import QuickFusion, QuickSelfAttention, Single
 from model.scale.job import Precision
-from model.scale.layers import packed
-from model.scale.outlines import Outlines
 
 
 def check_precision(precision: Precision, device: str | None) -> None:
-    """Raise CaseError where the precision is not to be had: bfloat16 is for CPUs, and there for those that oneDNN can use."""
+    """Raise CaseError where the precision is not to be had: bfloat16 is for CPUs, and there for those that gain by it."""
     on_cpu = device == "cpu" or (device is None and not torch.cuda.is_available())
-    if precision == "bf16" and not (on_cpu and torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if precision == "bf16" and not (on_cpu and has_bfloat16()):
         raise CaseError(
-            "needs a CPU with AVX-512, or AMX" if on_cpu else "is for CPUs", where="--precision bf16",
+            "needs a CPU with AVX-512 BF16, or AMX" if on_cpu else "is for CPUs", where="--precision bf16",
             fix="Leave --precision out: fp32 runs everywhere.",
         )  # fmt: skip
 
@@ -43,18 +40,10 @@ def fast(predictor: Predictor, precision: Precision = "fp32") -> Predictor:
         mostly because outlines differ by a few pixels; no case changed sides of one half, AUROC by 0.0001. The same cases in
         the same batches give the same figures always.
     """
-    if predictor.device.type != "cpu" or not torch._C._has_mkldnn:
+    if predictor.device.type != "cpu" or not has_onednn():
         return predictor
-    checkpoint = predictor.checkpoint
-    net, segmentation = copy.deepcopy(checkpoint.net), copy.deepcopy(checkpoint.segmentation)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    if precision == "bf16":
-        if net.config.images:
-            net.stem = packed(net.stem, dtype)
-        net.fusion = nn.ModuleList(QuickFusion(layer) for layer in net.fusion if isinstance(layer, FusionLayer))
-        joint = [QuickSelfAttention(layer) for layer in net.joint if isinstance(layer, SelfAttentionLayer)]
-        net.joint = nn.ModuleList([*joint, Single()])
-    packed(net)
+    checkpoint, dtype = predictor.checkpoint, torch.bfloat16 if precision == "bf16" else torch.float32
+    segmentation = checkpoint.segmentation
     if segmentation is not None:
-        segmentation = Outlines(segmentation, dtype)
-    return Predictor(replace(checkpoint, net=net, segmentation=segmentation), device="cpu")
+        segmentation = Outlines(copy.deepcopy(segmentation), dtype)
+    return Predictor(replace(checkpoint, net=quick_net(checkpoint.net, dtype), segmentation=segmentation), device="cpu")

@@ -1,4 +1,4 @@
-"""The layers of LLNM-Net in bfloat16, for scoring: attention by plain products, its softmax in powers of two.
+"""The layers of LLNM-Net in bfloat16: attention by plain products, its softmax in powers of two.
 
 On a CPU, kernels for attention lose more time around heads of 24 numbers than the products take. Here tokens lie along the last
 axis, so that everything between two products runs along whole rows; the sum of the weights comes out of the product with the
@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from model.nets.blocks import Directions, FusionLayer, SelfAttentionLayer
-from model.scale.layers import Linear, packed
+from model.nets.blocks import FusionLayer, SelfAttentionLayer
+from model.nets.quick.layers import Linear, packed
 
 _DTYPE = torch.bfloat16
 _MOST = 100.0
@@ -38,11 +38,8 @@ class QuickFusion(nn.Module):
         self.image_mlp = _Mlp(layer.image_mlp_norm, layer.image_mlp)
         self.clinical_mlp = _Mlp(layer.clinical_mlp_norm, layer.clinical_mlp)
 
-    def forward(
-        self, image: Tensor, clinical: Tensor, clinical_present: Tensor, *, return_weights: bool = False
-    ) -> tuple[Tensor, Tensor, Directions | None]:
+    def forward(self, image: Tensor, clinical: Tensor, clinical_present: Tensor) -> tuple[Tensor, Tensor, None]:
         """As `FusionLayer.forward`, in bfloat16; it has no weights to return."""
-        assert not return_weights
         image, clinical = image.to(_DTYPE), clinical.to(_DTYPE)
         n = image.shape[1]
         of_image, of_clinical = self.image(self.image_norm(image)), self.clinical(self.clinical_norm(clinical))
@@ -64,9 +61,8 @@ class QuickSelfAttention(nn.Module):
         self.stream, self.norm = _Stream(layer.qkv, layer.heads), layer.norm.to(_DTYPE)
         self.out, self.mlp = Linear(layer.out, _DTYPE), _Mlp(layer.mlp_norm, layer.mlp)
 
-    def forward(self, x: Tensor, present: Tensor, *, return_weights: bool = False) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, None]:
         """As `SelfAttentionLayer.forward`, in bfloat16; it has no weights to return."""
-        assert not return_weights
         x = x.to(_DTYPE)
         query, key, value = self.stream(self.norm(x))
         return self.mlp(self.out(_tokens(read(query, key, value, present)), onto=x)), None
@@ -75,9 +71,8 @@ class QuickSelfAttention(nn.Module):
 class Single(nn.Module):
     """Back to single precision, in the place of a layer."""
 
-    def forward(self, x: Tensor, _present: Tensor, *, return_weights: bool = False) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, _present: Tensor) -> tuple[Tensor, None]:
         """(B, T, W) in single precision."""
-        assert not return_weights
         return x.float(), None
 
 
@@ -89,7 +84,7 @@ def read(query: Tensor, key: Tensor, value: Tensor, present: Tensor | None) -> T
     query : (B, H·d, T_query).
     key : (B, H·d, T_key).
     value : (B, H, d + 1, T_key), the last row of ones.
-    present : (B, T_key) bool, False leaves a key out; None where all are present. Without any key the result is zero.
+    present : (B, T_key) bool, False leaves a key out; None where all are present.
 
     Returns
     -------

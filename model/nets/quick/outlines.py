@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.nets.quick.layers import Conv, halved, packed
 from model.nets.segmentation import DEPTH, SegmentationNet, unsquared
-from model.scale.layers import Conv, halved, packed
 
 
 class Outlines(SegmentationNet):
