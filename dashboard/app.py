@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.parts import banner
-from dashboard.resources import training_data
+from dashboard.resources import settle, training_data
 
 HERE = Path(__file__).resolve().parent
 # The folder must not be called "pages": Streamlit opens what lies there by itself, past this file and its mark.
@@ -26,3 +26,4 @@ page = st.navigation(
 )
 banner(training_data())
 page.run()
+settle(page.title)
