@@ -65,6 +65,7 @@ class CapsulePath:
     along : (k,) way from where the nodule is, increasing through 0; above 0 is clockwise on the picture.
     offset : (k, 2) shift there, (down, right) in pixels.
     away : (k, 2) the way straight away from the capsule there, (down, right) in pixels for one unit.
+    room : (k,) how far it can go that way until it comes nearer to the capsule elsewhere, in the unit.
     spacing : (row, column) size of a pixel in the unit.
     unit : of `along`: "mm", or "pixels" where the view has no pixel spacing.
     """
@@ -72,6 +73,7 @@ class CapsulePath:
     along: FloatArray
     offset: FloatArray
     away: FloatArray
+    room: FloatArray
     spacing: tuple[float, float]
     unit: str
 
@@ -87,6 +89,8 @@ class CapsulePath:
     def nearest(self, shift: npt.ArrayLike, most_away: float, most_towards: float) -> tuple[float, float]:
         """The ways along and towards the capsule that bring the nodule as near as can be to where it was dragged.
 
+        It goes away from the capsule only as far as there is room: what lies beyond is told from the other side.
+
         Parameters
         ----------
         shift : (down, right) in pixels from where the nodule is.
@@ -98,7 +102,7 @@ class CapsulePath:
         """
         gap = (np.asarray(shift, float) - self.offset) * self.spacing
         away = self.away * self.spacing
-        towards = np.clip(-(gap * away).sum(1), -most_away, most_towards)
+        towards = np.clip(-(gap * away).sum(1), -np.minimum(most_away, self.room), most_towards)
         missed = np.hypot(*(gap + towards[:, None] * away).T)
         best = int((missed + _DETOUR * np.abs(towards)).argmin())
         return float(self.along[best]), float(towards[best])
@@ -239,7 +243,7 @@ def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
     unit = "pixels" if measured.case.images[view].pixel_spacing_mm is None else "mm"
     line, _ = away_from_capsule(measured, view)
     way_off = line / (float(np.hypot(*(line * spacing))) or 1.0)
-    stay = CapsulePath(np.zeros(1), np.zeros((1, 2)), way_off[None], spacing, unit)
+    stay = CapsulePath(np.zeros(1), np.zeros((1, 2)), way_off[None], np.array([np.inf]), spacing, unit)
     if hit.all():
         return stay
     free, to_hit = ndimage.distance_transform_edt(~hit, sampling=spacing, return_indices=True)
@@ -266,7 +270,12 @@ def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
         slope = np.gradient(ndimage.gaussian_filter(clearance, _CONTACT), *spacing)
         away = np.stack([ndimage.map_coordinates(part, (line + origin).T, order=1) for part in slope], 1)
     away = away / np.maximum(np.hypot(*away.T), 1e-9)[:, None] / spacing
-    return CapsulePath(way - way[here], line, away, spacing, unit)
+    # The clearance grows by at most 1 for 1, so no ray is longer than what it can still grow.
+    reach = np.arange(0, clearance.max() - level + min(spacing), min(spacing))
+    rays = (line + origin)[:, None] + reach[:, None] * away[:, None]
+    heights = ndimage.map_coordinates(clearance, rays.transpose(2, 0, 1), order=1, mode="nearest")
+    grows = np.logical_and.accumulate(np.diff(heights, axis=1) > 0, axis=1)
+    return CapsulePath(way - way[here], line, away, min(spacing) * grows.sum(1), spacing, unit)
 
 
 def placed(

@@ -87,7 +87,6 @@ def test_the_nodule_dragged_to_the_capsule_moves_the_risk_and_the_sliders_and_ca
     before, outline = answer(changes).inner_text(), picture(changes).locator(".now").get_attribute("d")
     dragged(changes, 0, 60)  # beyond the capsule at the back, which it lies near
     assert until_other(changes, before) != before
-    changes.wait_for_function("() => true")
     assert slider(changes, "Towards the capsule") > 0.5
     assert picture(changes).locator(".distance").inner_text() in ("0.0 mm", "0.1 mm", "0.2 mm")
     picture(changes).get_by_role("button", name="Put it back").click()
@@ -105,8 +104,8 @@ def test_the_risk_moves_while_the_nodule_is_still_held(changes) -> None:
     changes.mouse.move(x, y)
     changes.mouse.down()
     seen = [before]
-    for step in (20, 40, 60):
-        changes.mouse.move(x + step, y)
+    for step in (8, 16, 24):
+        changes.mouse.move(x + step, y - step)  # up and to the side of the gland
         seen.append(until_other(changes, seen[-1]))
     assert len(set(seen)) == 4
     changes.mouse.up()

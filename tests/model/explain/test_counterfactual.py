@@ -130,8 +130,9 @@ def test_dragged_along_or_towards_in_a_round_gland_the_nodule_follows() -> None:
 def test_dragged_further_than_it_may_go_the_nodule_stays_within_its_limits() -> None:
     path = capsule_path(discs((50, 80), spacing=None), "transverse")
     assert path.nearest((-70, 0), 10, 20) == pytest.approx((0, 20), abs=1.5)  # out of the gland
-    _, towards = path.nearest((25, 0), 10, 20)  # to the middle, which is as far as it may from every side
+    _, towards = path.nearest((25, 0), 10, 20)  # to the middle, as far as it may go from every side
     assert towards == -10
+    assert path.room == pytest.approx(30, abs=2)  # as far as the middle
     still = capsule_path(discs((80, 80), radius=200), "transverse")
     assert still.nearest((5, 5), 3, 0)[0] == 0
 
@@ -142,8 +143,10 @@ def test_dragged_to_a_place_of_the_sliders_the_nodule_comes_to_lie_there(measure
     one = measured[case]
     view = nearest_view(one)
     path, most = capsule_path(one, view), one.features[view].capsule.distance
-    shift = path.at(along * (path.along[-1] if along > 0 else -path.along[0]), towards * most)
-    again = path.at(*path.nearest(shift, most, most))
+    way = along * (path.along[-1] if along > 0 else -path.along[0])
+    off = towards * (most if towards > 0 else path.room[np.abs(path.along - way).argmin()])
+    shift = path.at(way, off)
+    again = path.at(*path.nearest(shift, 99, most))
     assert np.hypot(*((again - shift) * path.spacing)) < 0.1 * most + 2 * max(path.spacing)
 
 
