@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.case import nodule
 from dashboard.case.whatif import Move
 from dashboard.figures import style
-from model.explain.counterfactual import CapsulePath, placed
+from model.explain.counterfactual import CapsulePath, capsule_path, placed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +21,8 @@ def move(unit: str = "mm") -> Move:
     """A nodule below a capsule that runs straight across the picture, 1.3 from it; a pixel is 0.2 wide."""
     along = np.linspace(-4.96, 4.96, 63)
     offset = np.stack([0 * along, along / 0.2], 1)
-    return Move("case", "transverse", CapsulePath(along, offset, np.tile([5.0, 0.0], (63, 1)), np.full(63, 9.0), (0.2, 0.2), unit), 5.0, 1.3)
+    path = CapsulePath(along, offset, np.tile([5.0, 0.0], (63, 1)), np.full(63, 9.0), (0.2, 0.2), unit)
+    return Move("case", "transverse", path, 5.0, 1.3)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,8 @@ def test_sliders_values_are_whole_steps() -> None:
 
 
 def test_where_there_is_no_other_place_along_nothing_is_spanned() -> None:
-    still = Move("case", "transverse", CapsulePath(np.zeros(1), np.zeros((1, 2)), np.array([[5.0, 0]]), np.full(1, 9), (0.2, 0.2), "mm"), 5, 1)
+    path = CapsulePath(np.zeros(1), np.zeros((1, 2)), np.array([[5.0, 0]]), np.full(1, 9.0), (0.2, 0.2), "mm")
+    still = Move("case", "transverse", path, 5, 1)
     assert still.ends[0] == (0, 0)
     assert still.reached((2.5, 30)) == (0, -0.5)
 
@@ -77,21 +79,15 @@ def test_scene_holds_lines_within_the_picture_and_follows_the_nodule(measured) -
             assert still["now"] == still["before"]
             for line in (still["gland"], still["now"]):
                 x, y = np.array(re.findall(r"([\d.]+) ([\d.]+)", line), float).T
-                assert (0 <= x).all()
+                assert (x >= 0).all()
                 assert (x <= columns).all()
-                assert (0 <= y).all()
+                assert (y >= 0).all()
                 assert (y <= rows).all()
-            there = placed(case, view, _straight(case, view), towards=-1.0)
+            there = placed(case, view, capsule_path(case, view), towards=-1.0)
             moved = nodule.scene(case, there, view, (1, 0))
             assert moved["before"] == still["now"] != moved["now"]
             assert moved["image"] == still["image"]
             assert moved["distance"]["text"].endswith("mm")
-
-
-def _straight(case, view) -> CapsulePath:  # type: ignore[no-untyped-def]
-    from model.explain.counterfactual import capsule_path
-
-    return capsule_path(case, view)
 
 
 def test_colours_on_the_picture_are_those_of_the_other_pictures() -> None:

@@ -224,7 +224,8 @@ def test_a_nodule_without_spacing_is_moved_in_pixels_and_one_that_was_not_found_
     assert nodule_shown(app)["distance"]["text"].endswith("% of gland depth")
     assert any(s.label.startswith("Towards the capsule (pixels") for s in app.slider)
     app = opened("case", source="own", whatif="1", attention="0")
-    next(u for u in app.file_uploader if u.key == "own-transverse").upload("b.png", png(np.tile(np.arange(160, dtype=np.uint8), (120, 1))), "image/png")
+    shades = png(np.tile(np.arange(160, dtype=np.uint8), (120, 1)))
+    next(u for u in app.file_uploader if u.key == "own-transverse").upload("b.png", shades, "image/png")
     next(b for b in app.button if b.label == "Predict").click()
     app.run()
     assert not app.exception
