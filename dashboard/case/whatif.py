@@ -49,17 +49,19 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
     Two fragments, so that a slider of the one does not draw the other again.
     """
     st.caption("How the model would read another case; not what a treatment or another patient would bring.")
-    _changes(key, model, measured)
+    with st.container():  # as far as this the answer stays in sight
+        _changes(key, model, measured)
     _distance_and_crossing(key, model, measured)
 
 
 @st.fragment
 def _changes(key: str, model: str, measured: MeasuredCase) -> None:
+    answer = st.container(key="if-answer")
     left, right = st.columns([2, 3], gap="large")
     schema = resources.loaded(model).schema
     move, other = None, measured
     with left:
-        answer, picture = st.container(), st.container()
+        picture = st.container()
         if schema.has_images and measured.case.images:
             move = _move(key, model, measured)
     with right:
