@@ -241,9 +241,9 @@ def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
     hit = fftconvolve(outside.astype(np.float32), nodule[::-1, ::-1].astype(np.float32)) > 0.5
     origin = np.array([rows[-1], columns[-1]])  # of the shifts in `hit`
     unit = "pixels" if measured.case.images[view].pixel_spacing_mm is None else "mm"
-    line, _ = away_from_capsule(measured, view)
-    way_off = line / (float(np.hypot(*(line * spacing))) or 1.0)
-    stay = CapsulePath(np.zeros(1), np.zeros((1, 2)), way_off[None], np.array([np.inf]), spacing, unit)
+    off, _ = away_from_capsule(measured, view)
+    straight = off / (float(np.hypot(*(off * spacing))) or 1.0)
+    stay = CapsulePath(np.zeros(1), np.zeros((1, 2)), straight[None], np.array([np.inf]), spacing, unit)
     if hit.all():
         return stay
     free, to_hit = ndimage.distance_transform_edt(~hit, sampling=spacing, return_indices=True)
