@@ -7,12 +7,13 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.parts import banner
-from dashboard.resources import training_data
+from dashboard.resources import settle, training_data
 
 HERE = Path(__file__).resolve().parent
 # The folder must not be called "pages": Streamlit opens what lies there by itself, past this file and its mark.
 
-st.set_page_config(page_title="LLNM Explorer", page_icon=":material/neurology:", layout="wide")
+# The icon is a file of ours: browsers fetch a named one from Google.
+st.set_page_config(page_title="LLNM Explorer", page_icon=str(HERE / "icon.svg"), layout="wide")
 page = st.navigation(
     [
         st.Page(HERE / "screens" / "case.py", title="Case", icon=":material/person_search:", default=True),
@@ -26,3 +27,4 @@ page = st.navigation(
 )
 banner(training_data())
 page.run()
+settle(page.title)

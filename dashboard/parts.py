@@ -17,13 +17,18 @@ from model.errors import ProblemError
 MARK = "Trained on synthetic data · research and teaching only · not a medical device"
 MARK_OTHER = "Research and teaching only · not a medical device"
 
-# A constant of ours, no user text: Streamlit has no fixed bar of its own.
+# A constant of ours, no user text: Streamlit has no fixed bar of its own. The colours of what lies over the page as it is
+# scrolled are those of dashboard/.streamlit/config.toml; the camera of a figure comes at a tap, since it covers numbers on a phone.
 _MARK_STYLE = """
 <style>
 .llnm-mark {position: fixed; left: 0; right: 0; bottom: 0; z-index: 999; padding: 4px 12px; text-align: center;
   font-size: 13px; font-weight: 600; background: #7a4b00; color: #fff;}
 .block-container {padding-top: 3.2rem; padding-bottom: 4rem; max-width: 1240px;}
 .stPlotlyChart {overflow: hidden;}
+div:has(> .st-key-if-answer) {position: sticky; top: 3.6rem; z-index: 9; padding-bottom: 4px;
+  background: light-dark(#ffffff, #10181d);}
+.st-key-if-answer {gap: 0.2rem;}
+@media (hover: none) {.stPlotlyChart:not(:hover) .modebar:not(:has([data-val=lasso], [data-val=select])) {opacity: 0 !important;}}
 h1 {font-size: clamp(1.6rem, 5vw, 2.4rem) !important;} h2, h3 {font-size: clamp(1.2rem, 4vw, 1.6rem) !important;}
 @media (max-width: 640px) {.block-container {padding-left: 0.8rem; padding-right: 0.8rem;} .llnm-mark {font-size: 11px;}}
 </style>

@@ -5,6 +5,7 @@ Everything heavy is imported where it is first needed, so that a page opens befo
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -50,6 +51,17 @@ EXTERNAL_SCORES = SAMPLES / "cohort.parquet"
 """2,000 scored synthetic cases of the five external centres, without pictures."""
 SAMPLE_SCORES = SAMPLES / "scored.parquet"
 """The sample cases as the shipped model scores them: `llnm score data_samples --explain shap`."""
+
+
+@st.cache_resource(show_spinner=False)
+def settle(page: str) -> None:
+    """After the first run of a page: what it left behind (modules, model, caches) is no longer looked through for garbage.
+
+    Streamlit looks after every run, however small. With torch and plotly loaded these are 370,000 objects, and for the 0.3 s
+    that it takes the server answers nobody.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def registry_folder() -> Path | None:

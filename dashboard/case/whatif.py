@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
 from dashboard import resources, state
+from dashboard.case import nodule
 from dashboard.figures.case_image import distance_label, shortest_distance
-from dashboard.figures.case_whatif import distance_table, individual_curve, moved_picture
+from dashboard.figures.case_whatif import distance_table, individual_curve
 from dashboard.figures.style import percent, words
 from dashboard.parts import asked, figure, literal, problem
 from model.encode import MeasuredCase
 from model.errors import ProblemError
 from model.explain.counterfactual import (
     IMMUTABLE,
+    CapsulePath,
     Change,
     Crossing,
     away_from_capsule,
@@ -46,19 +49,21 @@ def section(key: str, model: str, measured: MeasuredCase) -> None:
     Two fragments, so that a slider of the one does not draw the other again.
     """
     st.caption("How the model would read another case; not what a treatment or another patient would bring.")
-    _changes(key, model, measured)
+    with st.container():  # as far as this the answer stays in sight
+        _changes(key, model, measured)
     _distance_and_crossing(key, model, measured)
 
 
 @st.fragment
 def _changes(key: str, model: str, measured: MeasuredCase) -> None:
+    answer = st.container(key="if-answer")
     left, right = st.columns([2, 3], gap="large")
     schema = resources.loaded(model).schema
-    view, other = None, measured
+    move, other = None, measured
     with left:
-        answer, picture = st.container(), st.container()
+        picture = st.container()
         if schema.has_images and measured.case.images:
-            view, other = _moved(key, model, measured)
+            move = _move(key, model, measured)
     with right:
         given, faults = _fields(measured, schema)
         report = _report(measured) if schema.has_report else None
@@ -66,16 +71,21 @@ def _changes(key: str, model: str, measured: MeasuredCase) -> None:
         problem(error)
     if faults:
         return
+    if move is not None:
+        along, towards = move.ways
+        other = placed(measured, move.view, move.path, along=along, towards=towards)
     other = changed(other, given, report)
     with answer:
         _answer(key, model, measured, other)
-    if view is not None:
+    if move is not None:
+        # Last, since the next wish of a nodule that is being dragged comes as soon as this one is drawn.
         with picture:
-            figure(
-                moved_picture(measured, other, view),
-                "The nodule's outline where it now is (dotted: where it was). The picture itself stays, and so does what "
-                "the model sees of the nodule's inside and edge.", key="if-picture",
-            )  # fmt: skip
+            scene = nodule.scene(measured, other, move.view, move.path.at(*move.ways))
+            nodule.movable(scene, move.key, lambda: _follow(move))
+            st.caption(
+                "Drag the nodule along or towards the capsule (dotted: where it was); arrow keys and the sliders below do the "
+                "same. The picture itself stays, and so does what the model sees of the nodule's inside and edge."
+            )
 
 
 def _answer(key: str, model: str, before: MeasuredCase, after: MeasuredCase) -> None:
@@ -93,12 +103,65 @@ def _answer(key: str, model: str, before: MeasuredCase, after: MeasuredCase) -> 
     st.caption(f"As it is: {percent(was, 1)}.{distance}")
 
 
-def _moved(key: str, model: str, measured: MeasuredCase) -> tuple[View | None, MeasuredCase]:
-    """Sliders that move the nodule of a view along the capsule and towards it; the view, and the case after that."""
+@dataclass(frozen=True)
+class Move:
+    """A nodule that can be moved on a view: its way, and how far it may leave it away from and towards the capsule."""
+
+    name: str
+    view: View
+    path: CapsulePath
+    most_away: float
+    most_towards: float
+
+    @property
+    def key(self) -> str:
+        """Of the picture."""
+        return f"if-nodule-{self.name}-{self.view}"
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Of the sliders along and towards: what they hold is where the nodule is, whatever moved it."""
+        return f"if-along-{self.name}-{self.view}", f"if-shift-{self.name}-{self.view}"
+
+    @property
+    def step(self) -> float:
+        """Of the sliders."""
+        return STEP[self.path.unit][0]
+
+    @property
+    def ends(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """What the sliders along and towards span; the first nothing where there is no other place."""
+        low, high = (math.floor(end / self.step) * self.step for end in (-self.path.along[0], self.path.along[-1]))
+        return (-round(low, 1), round(high, 1)), (-self.most_away, self.most_towards)
+
+    @property
+    def ways(self) -> tuple[float, float]:
+        """Along and towards the capsule, as the sliders stand."""
+        along, towards = (float(st.session_state.get(key, 0.0)) for key in self.keys)
+        return along, towards
+
+    def reached(self, shift: tuple[float, float]) -> tuple[float, float]:
+        """Values of the sliders that bring the nodule as near as can be to a shift, (down, right) in pixels."""
+        found = self.path.nearest(shift, self.most_away, self.most_towards)
+        along, towards = (
+            round(min(max(round(way / self.step) * self.step, low), high), 1)
+            for way, (low, high) in zip(found, self.ends, strict=True)
+        )
+        return along, towards
+
+
+def _follow(move: Move) -> None:
+    """The sliders to where the nodule was dragged, or as near as it can be; before the run that draws them."""
+    if (shift := nodule.wish(move.key)) is not None:
+        st.session_state.update(zip(move.keys, move.reached(shift), strict=True))
+
+
+def _move(key: str, model: str, measured: MeasuredCase) -> Move | None:
+    """Which view's nodule moves, and the sliders that move it along the capsule and towards it."""
     name, nearest = measured.case.case_id, nearest_view(measured)
     if nearest is None:
         st.caption("Nodule or gland was not found on any view, so the nodule cannot be moved. Outline them by hand.")
-        return None, measured
+        return None
     views = list(measured.features)
     view: View = nearest
     if len(views) > 1:
@@ -106,23 +169,22 @@ def _moved(key: str, model: str, measured: MeasuredCase) -> tuple[View | None, M
             "Move the nodule on", views, default=nearest, key=f"if-view-{name}", format_func=str.capitalize, required=True
         )
     path = resources.capsule_path(key, model, view, measured)
-    unit, (step, shown) = path.unit, STEP[path.unit]
-    low, high = (math.floor(end / step) * step for end in (-path.along[0], path.along[-1]))
-    along = 0.0
-    if max(low, high) > 0:
-        along = st.slider(
-            f"Along the capsule ({unit}; above 0: clockwise on the picture)", -round(low, 1), round(high, 1), 0.0, step, shown,
-            key=f"if-along-{name}-{view}",
-        )  # fmt: skip
-    else:
-        st.caption("So deep in the gland, it has no other place at this distance from the capsule.")
     line, touches = away_from_capsule(measured, view)
     spacing = measured.case.images[view].pixel_spacing_mm or (1.0, 1.0)
     length = 0.0 if touches else round(float(np.hypot(*(line * spacing))), 1)
-    towards = st.slider(
-        f"Towards the capsule ({unit}; below 0: away)", -AWAY[unit], length, 0.0, step, shown, key=f"if-shift-{name}-{view}"
-    )
-    return view, placed(measured, view, path, along=float(along), towards=float(towards))
+    move = Move(name, view, path, AWAY[path.unit], length)
+    unit, (step, shown) = path.unit, STEP[path.unit]
+    for slider in move.keys:
+        st.session_state.setdefault(slider, 0.0)
+    (low, high), (away, towards) = move.ends
+    if low < high:
+        st.slider(
+            f"Along the capsule ({unit}; above 0: clockwise on the picture)", low, high, None, step, shown, key=move.keys[0]
+        )
+    else:
+        st.caption("So deep in the gland, it has no other place at this distance from the capsule.")
+    st.slider(f"Towards the capsule ({unit}; below 0: away)", away, towards, None, step, shown, key=move.keys[1])
+    return move
 
 
 def _fields(measured: MeasuredCase, schema: Schema) -> tuple[dict[str, Value | None], list[ProblemError]]:

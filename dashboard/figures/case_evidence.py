@@ -38,8 +38,9 @@ def share_bars(shares: Mapping[str, Shares]) -> go.Figure:
             text=[percent(v) if v >= 0.06 else "" for v in values], textposition="inside", insidetextanchor="middle",
             textangle=0, hovertemplate=f"%{{y}}, {label}: %{{x:.1%}}<extra></extra>",
         )  # fmt: skip
-    styled(figure, height=96 + 40 * len(shares), legend=True)
-    figure.update_layout(barmode="stack", bargap=0.35, margin={"t": 64}, legend={"traceorder": "normal"})
+    styled(figure, height=128 + 40 * len(shares), legend=True)
+    # Room for a name a line, as on a phone; higher, plotly gives the legend a scroll bar.
+    figure.update_layout(barmode="stack", bargap=0.35, margin={"t": 92}, legend={"traceorder": "normal", "maxheight": 90})
     figure.update_xaxes(range=[0, 1], tickformat=".0%", fixedrange=True, gridcolor=MUTED)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False)
     return figure

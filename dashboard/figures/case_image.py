@@ -156,9 +156,11 @@ def polygon_mask(x: Sequence[float], y: Sequence[float], shape: tuple[int, int])
 
 def outlines(mask: Mask) -> list[npt.NDArray[np.float64]]:
     """Closed outlines (k, 2) of a mask as (row, column), thinned to within 0.3 pixels."""
-    padded = np.pad(mask, 1).astype(np.float32)
-    lines = measure.find_contours(padded, 0.5)
-    return [measure.approximate_polygon(line - 1, 0.3) for line in lines if len(line) > 8]
+    import cv2
+
+    lines = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    # As skimage's approximate_polygon, which takes 7 ms for a gland.
+    return [cv2.approxPolyDP((line - 1).astype(np.float32), 0.3, False)[:, 0].astype(float) for line in lines if len(line) > 8]
 
 
 def window_of(box: Box, shape: tuple[int, ...]) -> Box | None:

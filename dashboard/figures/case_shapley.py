@@ -157,7 +157,7 @@ def owen_bars(table: pd.DataFrame) -> go.Figure:
         )
     )  # fmt: skip
     styled(figure, height=70 + 24 * len(top))
-    figure.update_xaxes(title="contribution to the logit (bars: standard error)", fixedrange=True)
+    figure.update_xaxes(title="part of the logit (bars: standard error)", fixedrange=True)
     figure.update_yaxes(autorange="reversed", showgrid=False, fixedrange=True, type="category")
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
     return figure

@@ -1,31 +1,13 @@
-"""What if: the nodule where it was moved to, and the risk of one case over its capsule distance under the cohort's curve."""
+"""What if: the risk of one case over its capsule distance, under the cohort's curve."""
 
 from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures.case_image import outlines, picture
 from dashboard.figures.style import MARKED, MUTED, OBSERVED, PREDICTED, styled
 from model.cohort.curves import RiskCurve
-from model.encode import MeasuredCase
 from model.explain.counterfactual import DistanceCurve
-from model.schema import View
-
-
-def moved_picture(before: MeasuredCase, after: MeasuredCase, view: View, *, height: int = 280) -> go.Figure:
-    """A view with the nodule's outline and capsule distance after a move, and its outline before, dotted, where that differs."""
-    image, was, now = after.case.images[view], before.segmentations[view].nodule, after.segmentations[view]
-    drawn = picture(
-        image.pixels, spacing_mm=image.pixel_spacing_mm, nodule=now.nodule, gland=now.gland,
-        capsule=after.features[view].capsule, height=height,
-    )  # fmt: skip
-    for line in outlines(was) if (was != now.nodule).any() else []:
-        drawn.add_scatter(
-            x=line[:, 1], y=line[:, 0], mode="lines", line={"color": "#ffffff", "width": 1.2, "dash": "dot"}, name="Before",
-            hoverinfo="name",
-        )  # fmt: skip
-    return drawn
 
 
 def distance_table(curve: DistanceCurve) -> pd.DataFrame:

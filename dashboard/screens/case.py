@@ -186,7 +186,7 @@ def comparator(case: Case) -> None:
     reported = case.fields.get("tirads")
     st.metric("Kwak TI-RADS (comparator, not given to the model)", str(reported or result.label))
     found = f": {', '.join(result.suspicious)}" if result.suspicious else ""
-    missing = f"; {len(result.missing)} findings not given" if result.missing else ""
+    missing = f"; {len(result.missing)} finding{'s' if len(result.missing) > 1 else ''} not given" if result.missing else ""
     said = f"As reported; counted from the findings: {result.label}" if reported else "Counted from the findings"
     st.caption(f"{said}. {len(result.suspicious)} of 5 suspicious{found}{missing}.")
 

@@ -31,6 +31,11 @@ MEASURED = ("capsule_distance_mm",)
 """Fields that are changed by moving the nodule."""
 STEPS = 13
 """Places along the line at which a distance curve is read."""
+_DETOUR = 0.02
+"""How far from where it was dragged a nodule may come to lie, for each unit less that it leaves its path: many places are
+reached from two sides of the gland, and the nearer side tells them better."""
+_CONTACT = 2.0
+"""In pixels: nearer than that to the capsule, the nearest pixel of it tells its direction too coarsely."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,48 @@ class CapsulePath:
     ----------
     along : (k,) way from where the nodule is, increasing through 0; above 0 is clockwise on the picture.
     offset : (k, 2) shift there, (down, right) in pixels.
+    away : (k, 2) the way straight away from the capsule there, (down, right) in pixels for one unit.
+    room : (k,) how far it can go that way until it comes nearer to the capsule elsewhere, in the unit.
+    spacing : (row, column) size of a pixel in the unit.
     unit : of `along`: "mm", or "pixels" where the view has no pixel spacing.
     """
 
     along: FloatArray
     offset: FloatArray
+    away: FloatArray
+    room: FloatArray
+    spacing: tuple[float, float]
     unit: str
 
-    def at(self, along: float) -> FloatArray:
-        """(down, right) in pixels after a way along the capsule; the path's end where it goes beyond."""
-        return np.array([np.interp(along, self.along, self.offset[:, i]) for i in range(2)])
+    def at(self, along: float, towards: float = 0.0) -> FloatArray:
+        """(down, right) in pixels after a way along the capsule and then one straight towards it (below 0: away).
+
+        The path's end where it goes beyond.
+        """
+        place = np.array([np.interp(along, self.along, self.offset[:, i]) for i in range(2)])
+        # Not interpolated: between two places that are nearest to opposite sides there is no way between their ways.
+        return np.asarray(place - towards * self.away[np.abs(self.along - along).argmin()])
+
+    def nearest(self, shift: npt.ArrayLike, most_away: float, most_towards: float) -> tuple[float, float]:
+        """The ways along and towards the capsule that bring the nodule as near as can be to where it was dragged.
+
+        It goes away from the capsule only as far as there is room: what lies beyond is told from the other side.
+
+        Parameters
+        ----------
+        shift : (down, right) in pixels from where the nodule is.
+        most_away, most_towards : how far it may leave its path, both at least 0, in the unit.
+
+        Returns
+        -------
+        (along, towards), for `at` and `placed`.
+        """
+        gap = (np.asarray(shift, float) - self.offset) * self.spacing
+        away = self.away * self.spacing
+        towards = np.clip(-(gap * away).sum(1), -np.minimum(most_away, self.room), most_towards)
+        missed = np.hypot(*(gap + towards[:, None] * away).T)
+        best = int((missed + _DETOUR * np.abs(towards)).argmin())
+        return float(self.along[best]), float(towards[best])
 
 
 @dataclass(frozen=True)
@@ -204,10 +241,14 @@ def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
     hit = fftconvolve(outside.astype(np.float32), nodule[::-1, ::-1].astype(np.float32)) > 0.5
     origin = np.array([rows[-1], columns[-1]])  # of the shifts in `hit`
     unit = "pixels" if measured.case.images[view].pixel_spacing_mm is None else "mm"
-    stay = CapsulePath(np.zeros(1), np.zeros((1, 2)), unit)
+    off, _ = away_from_capsule(measured, view)
+    straight = off / (float(np.hypot(*(off * spacing))) or 1.0)
+    stay = CapsulePath(np.zeros(1), np.zeros((1, 2)), straight[None], np.array([np.inf]), spacing, unit)
     if hit.all():
         return stay
-    clearance = ndimage.distance_transform_edt(~hit, sampling=spacing) - ndimage.distance_transform_edt(hit, sampling=spacing)
+    free, to_hit = ndimage.distance_transform_edt(~hit, sampling=spacing, return_indices=True)
+    deep, to_free = ndimage.distance_transform_edt(hit, sampling=spacing, return_indices=True)
+    clearance = free - deep
     inside_picture = np.zeros_like(hit)
     inside_picture[nodule.shape[0] - 1 : outside.shape[0], nodule.shape[1] - 1 : outside.shape[1]] = True
     # A little above the value there, since a level line through a grid point is ambiguous.
@@ -222,7 +263,19 @@ def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
         here = len(line) // 2
     line[here] = 0
     way = np.concatenate([[0], np.cumsum(np.hypot(*(np.diff(line, axis=0) * spacing).T))])
-    return CapsulePath(way - way[here], line, unit)
+    if abs(level) > _CONTACT * max(spacing):
+        at = np.rint(line + origin).astype(int)
+        away = (at - to_hit[:, *at.T].T if level > 0 else to_free[:, *at.T].T - at) * spacing
+    else:
+        slope = np.gradient(ndimage.gaussian_filter(clearance, _CONTACT), *spacing)
+        away = np.stack([ndimage.map_coordinates(part, (line + origin).T, order=1) for part in slope], 1)
+    away = away / np.maximum(np.hypot(*away.T), 1e-9)[:, None] / spacing
+    # The clearance grows by at most 1 for 1, so no ray is longer than what it can still grow.
+    reach = np.arange(0, clearance.max() - level + min(spacing), min(spacing))
+    rays = (line + origin)[:, None] + reach[:, None] * away[:, None]
+    heights = ndimage.map_coordinates(clearance, rays.transpose(2, 0, 1), order=1, mode="nearest")
+    grows = np.logical_and.accumulate(np.diff(heights, axis=1) > 0, axis=1)
+    return CapsulePath(way - way[here], line, away, min(spacing) * grows.sum(1), spacing, unit)
 
 
 def placed(
@@ -235,14 +288,7 @@ def placed(
     path : from `capsule_path`, of the same case and view.
     along, towards : in the path's unit; below 0 counter-clockwise, and away.
     """
-    shift = path.at(along)
-    case = moved(measured, view, *shift) if along else measured
-    if towards:
-        line, _ = away_from_capsule(case, view)
-        away = line / (float(np.hypot(*(line * _spacing(measured, view)))) or 1.0)
-        # From where it was in one step, so that its outline is resampled once.
-        case = moved(measured, view, *(shift - towards * away))
-    return case
+    return moved(measured, view, *path.at(along, towards)) if along or towards else measured
 
 
 def distance_curve(predictor: Predictor, measured: MeasuredCase, view: View) -> DistanceCurve:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -194,6 +196,41 @@ def test_moving_the_nodule_along_keeps_its_distance_and_towards_brings_it_to_the
     towards = next(s for s in app.slider if s.label.startswith("Towards the capsule"))
     towards.set_value(towards.max).run()
     assert distance() < 0.25
+
+
+def nodule_shown(app: AppTest) -> dict[str, Any]:
+    """What the picture of What if was given to draw."""
+    return dict(json.loads(app.get("bidi_component")[0].proto.json))
+
+
+def test_picture_of_what_if_shows_where_the_sliders_put_the_nodule() -> None:
+    app = opened("case", whatif="1", attention="0")
+    still = nodule_shown(app)
+    assert still["now"] == still["before"]
+    assert still["shift"] == [0, 0]
+    next(s for s in app.slider if s.label.startswith("Along the capsule")).set_value(3.0).run()
+    moved = nodule_shown(app)
+    assert moved["before"] == still["before"] != moved["now"]
+    assert np.hypot(*moved["shift"]) > 1
+    assert {k: moved[k] for k in ("image", "gland", "size", "step")} == {k: still[k] for k in ("image", "gland", "size", "step")}
+
+
+def test_a_nodule_without_spacing_is_moved_in_pixels_and_one_that_was_not_found_not_at_all() -> None:
+    app = opened("case", source="own", whatif="1", attention="0")
+    next(u for u in app.file_uploader if u.key == "own-transverse").upload("a.png", sample_picture(), "image/png")
+    next(b for b in app.button if b.label == "Predict").click()
+    app.run()
+    assert not app.exception
+    assert nodule_shown(app)["distance"]["text"].endswith("% of gland depth")
+    assert any(s.label.startswith("Towards the capsule (pixels") for s in app.slider)
+    app = opened("case", source="own", whatif="1", attention="0")
+    shades = png(np.tile(np.arange(160, dtype=np.uint8), (120, 1)))
+    next(u for u in app.file_uploader if u.key == "own-transverse").upload("b.png", shades, "image/png")
+    next(b for b in app.button if b.label == "Predict").click()
+    app.run()
+    assert not app.exception
+    assert not app.get("bidi_component")
+    assert "the nodule cannot be moved" in words(app)
 
 
 def test_words_taken_out_shorten_the_report_and_take_their_weight_with_them() -> None:

@@ -117,6 +117,39 @@ def test_towards_after_along_shortens_the_distance_by_as_much() -> None:
     assert placed(case, "transverse", path) is case
 
 
+def test_dragged_along_or_towards_in_a_round_gland_the_nodule_follows() -> None:
+    path = capsule_path(discs((50, 80)), "transverse")  # 30 pixels above the middle, 2.1 mm from the capsule
+    assert path.nearest((0, 0), 5, 2) == pytest.approx((0, 0), abs=0.02)
+    quarter = 2 * np.pi * 3.0 / 4
+    assert path.nearest((30, 30), 5, 2) == pytest.approx((quarter, 0), abs=0.15)  # to the right of the middle
+    assert path.nearest((-10, 0), 5, 2) == pytest.approx((0, 1), abs=0.15)
+    assert path.nearest((10, 0), 5, 2) == pytest.approx((0, -1), abs=0.15)
+    assert path.nearest((30 - 7, 40), 5, 2)[1] == pytest.approx(np.hypot(7, 40) / 10 - 3, abs=0.15)
+
+
+def test_dragged_further_than_it_may_go_the_nodule_stays_within_its_limits() -> None:
+    path = capsule_path(discs((50, 80), spacing=None), "transverse")
+    assert path.nearest((-70, 0), 10, 20) == pytest.approx((0, 20), abs=1.5)  # out of the gland
+    _, towards = path.nearest((25, 0), 10, 20)  # to the middle, as far as it may go from every side
+    assert towards == -10
+    assert path.room == pytest.approx(30, abs=2)  # as far as the middle
+    still = capsule_path(discs((80, 80), radius=200), "transverse")
+    assert still.nearest((5, 5), 3, 0)[0] == 0
+
+
+@settings(max_examples=25)
+@given(case=st.integers(0, 7), along=st.floats(-1, 1), towards=st.floats(-0.9, 0.9))
+def test_dragged_to_a_place_of_the_sliders_the_nodule_comes_to_lie_there(measured, case, along, towards) -> None:
+    one = measured[case]
+    view = nearest_view(one)
+    path, most = capsule_path(one, view), one.features[view].capsule.distance
+    way = along * (path.along[-1] if along > 0 else -path.along[0])
+    off = towards * (most if towards > 0 else path.room[np.abs(path.along - way).argmin()])
+    shift = path.at(way, off)
+    again = path.at(*path.nearest(shift, 99, most))
+    assert np.hypot(*((again - shift) * path.spacing)) < 0.1 * most + 2 * max(path.spacing)
+
+
 def test_words_are_taken_out_where_they_stand() -> None:
     report = "Left lobe,\n11 mm  nodule, solid."
     assert words_of(report) == ["Left", "lobe,", "11", "mm", "nodule,", "solid."]

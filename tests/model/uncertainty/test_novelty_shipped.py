@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pydicom.data
 import pytest
 import skimage.data
 from PIL import Image, ImageDraw
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from model import Predictor, read_cohort
 from model.cli import app
 from model.explain.counterfactual import changed
+from model.ingest.dicom import decode_dicom
 from model.predict import Prediction
 from model.schema import VIEWS, Case, ViewImage
 
@@ -54,7 +56,19 @@ def constant() -> Grey:
     return np.full((200, 200), 0.4, np.float32)
 
 
-@pytest.mark.parametrize("made", [noise, photograph, text_page, constant])
+def dicom(name: str) -> Grey:
+    return decode_dicom(Path(pydicom.data.__file__).parent / "test_files" / name, name=name).image.pixels
+
+
+def lymph_node() -> Grey:
+    return dicom("examples_jpeg2k.dcm")  # comes with the package, as the next one
+
+
+def heart() -> Grey:
+    return dicom("examples_ybr_color.dcm")
+
+
+@pytest.mark.parametrize("made", [noise, photograph, text_page, constant, lymph_node, heart])
 def test_what_is_no_thyroid_is_unlike_on_both_views_and_said_so(shipped: Predictor, made) -> None:  # type: ignore[no-untyped-def]
     found = shipped.predict(Case("foreign", {view: ViewImage(made()) for view in VIEWS}))
     pictures = [s for s in found.novelty if s.part != "fields"]
