@@ -60,11 +60,9 @@ def coalition_design(players: int, most: int) -> IntArray:
     whole = 1 << players
     if whole <= most:
         return np.arange(whole)
-    if whole <= CANDIDATES:
-        pool = np.arange(whole)
-    else:
-        drawn = np.random.default_rng(players).integers(1, whole - 1, CANDIDATES - 2)
-        pool = np.unique(np.concatenate([[0, whole - 1], drawn]))
+    rng = np.random.default_rng(0)
+    others = np.arange(1, whole - 1) if whole <= CANDIDATES else np.unique(rng.integers(1, whole - 1, CANDIDATES - 2))
+    pool = np.concatenate([[0, whole - 1], rng.permutation(others)])
     signs, even = _signs(pool, players), np.ones(players)
     unknown = _with_values(signs, even)  # covariance of the values with each worth, given the worths chosen so far
     spread = np.full(len(pool), _covariance(signs[:1], signs[:1], even)[0, 0])
@@ -75,8 +73,7 @@ def coalition_design(players: int, most: int) -> IntArray:
         gain = (unknown**2).sum(0) / (spread + noise)
         gain[chosen] = -1
         # Of those that tell as much, to rounding, the first: so the design is the same on every machine.
-        best = int(np.round(gain / gain.max(), 9).argmax())
-        at = (0, len(pool) - 1)[len(chosen)] if len(chosen) < 2 else best
+        at = len(chosen) if len(chosen) < 2 else int(np.round(gain / gain.max(), 9).argmax())
         chosen.append(at)
         column = _covariance(signs, signs[at : at + 1], even)[:, 0] - known @ known[at]
         column /= math.sqrt(spread[at] + noise)
