@@ -147,9 +147,9 @@ def _means(points: tuple[ReaderPoint, ...]) -> pd.DataFrame:
 def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str, files: Sequence[str]) -> None:
     n, ill = len(cases.doctors), cases.doctors.positives
     if not 0 < ill < n:
-        missing("Comparison", f"{ill} of {n} cases have LLNM; both outcomes are needed.")
+        missing("Comparison", f"{ill} of {n} cases have the outcome; both outcomes are needed.")
         return
-    st.markdown(f"**{n:,} cases that doctors read**, {ill:,} with LLNM")
+    st.markdown(f"**{n:,} cases that doctors read**, {ill:,} with the outcome")
     left, right = st.columns(2)
     with left:
         _plane([*cases.points, *points], cases, key, files)
@@ -160,7 +160,7 @@ def _cases(cases: ReaderCases, points: Sequence[ReaderPoint], key: str, files: S
             + ", by outcome (paler: without it): density, box (median and quartiles) and the single cases.",
             key=f"readers-raincloud-{key}", data=draw.cases_table(cases),
             method=written(
-                f"Scores of the {n:,} cases of {files[0]} ({ill:,} with LLNM) are shown by outcome: density, median and "
+                f"Scores of the {n:,} cases of {files[0]} ({ill:,} with the outcome) are shown by outcome: density, median and "
                 "quartiles, cases.",
                 "from dashboard.figures.readers import cases_table, raincloud\n"
                 f"{_read_in_code(files[:1], True)}\ntable = cases_table(cases)\nfigure = raincloud(cases)",

@@ -105,7 +105,7 @@ def raincloud(cases: ReaderCases) -> go.Figure:
     label = cases.doctors.label
     dots = "all" if len(label) <= MOST_DOTS else False
     for who, (of_cases, colour) in reversed(scores.items()):
-        for outcome, words, opacity in ((0, "without LLNM", 0.25), (1, "with LLNM", 0.6)):
+        for outcome, words, opacity in ((0, "without outcome", 0.25), (1, "with outcome", 0.6)):
             values = of_cases[label == outcome]
             figure.add_violin(
                 x=values, y=[f"{who},<br>{words}"] * len(values), orientation="h", side="positive", width=1.1, spanmode="hard",
