@@ -96,7 +96,7 @@ def test_raincloud_divides_the_cases_by_outcome() -> None:
     table = pd.DataFrame({"label": [0, 1, 1], "model": [0.1, 0.7, 0.8], "doctor_mean": [0.4, 0.6, 0.5]})
     cases = read_readers(table)
     drawn = traces(draw_readers.raincloud(cases))  # type: ignore[arg-type]
-    assert list(drawn["model, with LLNM"].x) == [0.7, 0.8]
+    assert list(drawn["model, with outcome"].x) == [0.7, 0.8]
     assert list(drawn["doctors, without LLNM"].x) == [0.4]
     assert draw_readers.cases_table(cases).shape == (3, 4)  # type: ignore[arg-type]
 
