@@ -97,7 +97,7 @@ def test_raincloud_divides_the_cases_by_outcome() -> None:
     cases = read_readers(table)
     drawn = traces(draw_readers.raincloud(cases))  # type: ignore[arg-type]
     assert list(drawn["model, with outcome"].x) == [0.7, 0.8]
-    assert list(drawn["doctors, without LLNM"].x) == [0.4]
+    assert list(drawn["doctors, without outcome"].x) == [0.4]
     assert draw_readers.cases_table(cases).shape == (3, 4)  # type: ignore[arg-type]
 
 
