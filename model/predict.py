@@ -116,7 +116,8 @@ class Prediction:
 
 
 class Predictor:
-    """A checkpoint ready to use; safe to share between threads, since nothing on it changes after loading.
+    """A checkpoint ready to use; safe to share between threads, since nothing on it changes after loading (`quick_net` is made on
+    first use, and is the same whoever makes it).
 
     Parameters
     ----------
