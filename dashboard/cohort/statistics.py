@@ -132,17 +132,17 @@ def _regression(part: Part, chosen: tuple[str, ...]) -> Regression:
 def _ablation() -> None:
     measured = pd.read_csv(ABLATION)
     n = int((measured["p"] < 1).sum())
+    made = " ".join(f"{part.capitalize()}: {how}." for part, how in measured.groupby("part", sort=False)["how"].first().items())
     _table(
         _in_words(measured),
-        "Ablation of the shipped model on synthetic external cases, whatever the filters: inputs hidden at prediction, no new "
-        "training; 95 % DeLong intervals, paired DeLong test. Published: networks trained without the input, real patients. "
+        f"Ablation of the shipped model on synthetic external cases, whatever the filters. {made} Fusion variants are other "
+        "networks and compare with each other. 95 % DeLong intervals, paired DeLong test. Published: networks trained on their own "
+        "inputs, real patients. "
         + P_VALUES.format(n=n, what="variants", chance=0.05 * n),
         "ablation",
         written(
-            "Inputs of the shipped model were hidden at prediction, without new training, on synthetic external cases; "
-            "each variant's "
-            "AUROC was compared with that of all inputs by DeLong's paired test, not adjusted for testing several. Made by "
-            "`llnm ablate COHORT`, which trains fusion variants too where it is asked to.",
+            f"On synthetic external cases: {made} Each variant's AUROC was compared with that of the first of its kind by DeLong's "
+            "paired test, not adjusted for testing several. Made by `llnm ablate COHORT`.",
             f"""
 import pandas as pd
 table = pd.read_csv("{ABLATION.parent.name}/{ABLATION.name}")
@@ -159,7 +159,8 @@ def _in_words(ablation: pd.DataFrame) -> pd.DataFrame:
         first = r.difference == 0 and r.p == 1
         rows.append(
             {
-                "Model": str(r.variant), "LLNM / cases": f"{r.positives:,} / {r.cases:,}",
+                "Model": f"fusion: {r.variant}" if r.part == "fusion" else str(r.variant),
+                "LLNM / cases": f"{r.positives:,} / {r.cases:,}",
                 "AUROC (95 %)": told(Estimate(r.auroc, r.low, r.high)),
                 "Difference (95 %)": "–" if first else told(Estimate(r.difference, r.difference_low, r.difference_high)),
                 "p": "–" if first else "<0.001" if r.p < 0.001 else f"{r.p:.3f}",

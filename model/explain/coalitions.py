@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -98,19 +99,36 @@ def estimated_values(
     if len(masks) == 1 << players:
         return np.asarray((shapley_matrix(players) * worths).sum(1))
     signs = _signs(masks, players)
-    effects, _, scale = _fit(signs, worths, np.ones(players), noise)
+    effects, _, scale = _fit(signs, worths, _even_factor(players, masks.tobytes(), noise))
     weight = (effects**2 / scale + FLOOR * ENERGY[1]) ** POWER
     weight /= weight.mean()
     main = effects / (np.abs(effects).sum() or 1.0)
-    found, solved, _ = _fit(signs, worths, weight, noise, (signs @ main) ** 3)
+    found, solved, _ = _fit(signs, worths, _factor(signs, weight, noise), (signs @ main) ** 3)
     values = _with_values(signs, weight) @ solved - 2 * found[:-1] + found[-1] * _values_of_cube(main)
     # What little is left of the whole goes to each by what it has, so that a player who does nothing gets nothing.
     share = np.abs(values) if np.abs(values).sum() > 0 else np.ones(players)
     return np.asarray(values + (whole - values.sum()) * share / share.sum())
 
 
+@lru_cache(maxsize=64)
+def _even_factor(players: int, masks: bytes, noise: float) -> Tensor:
+    """`_factor` where every player's weight is one, which is the same for every game of a design."""
+    return _factor(_signs(np.frombuffer(masks, np.int64), players), np.ones(players), noise)
+
+
+def _factor(signs: FloatArray, weight: FloatArray, noise: float) -> Tensor:
+    """(R, R) Cholesky factor of the worths' covariance.
+
+    By torch: the threads of NumPy's own library would then wait in the way of the network's for 50 ms.
+    """
+    known = _covariance(signs, signs, weight)
+    known[np.diag_indices_from(known)] += noise * known[0, 0]
+    factor: Tensor = torch.linalg.cholesky(torch.from_numpy(known))
+    return factor
+
+
 def _fit(
-    signs: FloatArray, worths: FloatArray, weight: FloatArray, noise: float, *more: FloatArray
+    signs: FloatArray, worths: FloatArray, factor: Tensor, *more: FloatArray
 ) -> tuple[FloatArray, FloatArray, float]:
     """Generalised least squares for the level, the main effects and `more` columns (R,), so that they are not shrunk.
 
@@ -119,11 +137,7 @@ def _fit(
     (n + more,) their coefficients but for the level's, (R,) the inverse covariance times what they leave, and how many times
     the prior's variance that game's is.
     """
-    known = _covariance(signs, signs, weight)
-    known[np.diag_indices_from(known)] += noise * known[0, 0]
     fixed = np.column_stack([np.ones(len(signs)), signs, *more])
-    # By torch: the threads of NumPy's own library would then wait in the way of the network's for 50 ms.
-    factor = torch.linalg.cholesky(torch.from_numpy(known))
     solved = torch.cholesky_solve(torch.from_numpy(np.column_stack([fixed, worths])), factor).numpy()
     coefficients = np.linalg.lstsq(fixed.T @ solved[:, :-1], fixed.T @ solved[:, -1], rcond=None)[0]
     scale = float(worths @ solved[:, -1]) / len(worths)
