@@ -136,8 +136,8 @@ def _ablation() -> None:
     _table(
         _in_words(measured),
         f"Ablation of the shipped model on synthetic external cases, whatever the filters. {made} Fusion variants are other "
-        "networks and compare with each other. 95 % DeLong intervals, paired DeLong test. Published: networks trained on their own "
-        "inputs, real patients. "
+        "networks, compare with each other, and show what learns soonest. 95 % DeLong intervals, paired DeLong test. Published: "
+        "networks trained on their own inputs, real patients. "
         + P_VALUES.format(n=n, what="variants", chance=0.05 * n),
         "ablation",
         written(
