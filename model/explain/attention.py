@@ -171,8 +171,9 @@ def by_word(
     grid, text, count = config.grid, config.text_tokens, attention.image_tokens
     views = tuple(v for v in VIEWS if v in measured.features) or VIEWS[:1]
     at = [VIEWS.index(v) for v in views]
-    reads = _as_array(torch.stack([layer.image_clinical[at] for layer in attention.layers]))  # (L, V, H, T_I, T_C)
-    looks = _as_array(torch.stack([layer.clinical_image[at] for layer in attention.layers]))  # (L, V, H, T_C, T_I)
+    cut = attention.layers
+    reads = _as_array(torch.stack([layer.image_clinical[at] for layer in cut]))  # (L, V, H, T_I, T_C)
+    looks = _as_array(torch.stack([layer.clinical_image[at] for layer in cut]))  # (L, V, H, T_C, T_I)
     reads = np.concatenate([_gather(reads, groups, np.sum, -1), reads[..., text:]], -1)
     looks = np.concatenate([_gather(looks, groups, np.mean, -2), looks[..., text:, :]], -2)
     shares = shares[at]

@@ -49,6 +49,24 @@ def shapley_matrix(players: int) -> FloatArray:
     return matrix
 
 
+def exact_shapley(game: FloatArray) -> FloatArray:
+    """Shapley values of a game given whole.
+
+    Parameters
+    ----------
+    game : (2ⁿ,) worth of each coalition; bit i of the index says whether player i is in it.
+
+    Returns
+    -------
+    (n,) values; they sum to game[-1] − game[0].
+    """
+    n = len(game).bit_length() - 1
+    if len(game) != 1 << n:
+        raise ValueError(f"game: {len(game)} coalitions, not a power of two")
+    values: FloatArray = (shapley_matrix(n) * game).sum(1)
+    return values
+
+
 @lru_cache(maxsize=64)
 def coalition_design(players: int, most: int) -> IntArray:
     """(R,) masks of the coalitions to ask for, ascending: the empty one first, the full one last.
@@ -97,7 +115,7 @@ def estimated_values(
     noise : variance of the worths' own error, as a share of the variance of the worths.
     """
     if len(masks) == 1 << players:
-        return np.asarray((shapley_matrix(players) * worths).sum(1))
+        return exact_shapley(worths)
     signs = _signs(masks, players)
     effects, _, scale = _fit(signs, worths, _even_factor(players, masks.tobytes(), noise))
     weight = (effects**2 / scale + FLOOR * ENERGY[1]) ** POWER

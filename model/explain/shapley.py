@@ -19,7 +19,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from model.encode import MeasuredCase, nothing_known
-from model.explain.coalitions import EXACT_NOISE, coalition_design, estimated_values, shapley_matrix
+from model.explain.coalitions import EXACT_NOISE, coalition_design, estimated_values
 from model.nets.config import NetConfig
 from model.nets.llnm_net import LlnmNet, NetworkInputs, Tokens
 from model.predict import Predictor
@@ -96,24 +96,6 @@ class ShapleyResult:
             base_values=self.base_probability if probability else self.base_logit,
             feature_names=[g.label for g in self.groups],
         )
-
-
-def exact_shapley(game: FloatArray) -> FloatArray:
-    """Shapley values of a game given whole.
-
-    Parameters
-    ----------
-    game : (2ⁿ,) worth of each coalition; bit i of the index says whether player i is in it.
-
-    Returns
-    -------
-    (n,) values; they sum to game[-1] − game[0].
-    """
-    n = len(game).bit_length() - 1
-    if len(game) != 1 << n:
-        raise ValueError(f"game: {len(game)} coalitions, not a power of two")
-    values: FloatArray = (shapley_matrix(n) * game).sum(1)
-    return values
 
 
 def backgrounds(here: MeasuredCase, pool: Sequence[MeasuredCase]) -> dict[str, Background]:

@@ -37,7 +37,8 @@ class Reads(NamedTuple):
     @property
     def directions(self) -> Directions:
         """The same weights, direction by direction."""
-        return Directions.cut(torch.cat(self, -1), self.image.shape[-1])
+        n = self.image.shape[-1]
+        return Directions(self.image[..., :n, :], self.clinical[..., :n, :], self.image[..., n:, :], self.clinical[..., n:, :])
 
 
 def attend(

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.encode import drop_groups
-from model.explain.coalitions import coalition_design, estimated_values
-from model.explain.shapley import COALITIONS, backgrounds, coalition_logits, exact_shapley, group_shapley
+from model.explain.coalitions import coalition_design, estimated_values, exact_shapley
+from model.explain.shapley import COALITIONS, backgrounds, coalition_logits, group_shapley
 from model.schema import GROUPS
 
 games = st.integers(1, 6).flatmap(

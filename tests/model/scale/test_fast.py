@@ -17,13 +17,14 @@ from model.nets.blocks import FusionLayer, SelfAttentionLayer
 from model.nets.config import Cross
 from model.nets.quick.attention import QuickFusion, QuickSelfAttention
 from model.nets.quick.layers import packed
+from model.nets.quick.net import has_bfloat16
 from model.predict import Predictor
 from model.scale.fast import check_precision, fast
 
 SAMPLES = Path(__file__).parents[3] / "data_samples"
 
 
-bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bfloat16")
+bf16 = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 
 
 def test_predictions_are_the_same_to_rounding(predictor: Predictor, cohort) -> None:  # type: ignore[no-untyped-def]

@@ -20,6 +20,7 @@ from model.cohort.explained import BASE, SHAP, read_description
 from model.errors import CaseError
 from model.evaluate import score_cohort
 from model.ingest.cases import read_cohort
+from model.nets.quick.net import has_bfloat16
 from model.predict import Predictor
 from model.scale import shard as shards
 from model.scale.score import score
@@ -230,6 +231,7 @@ def test_ray_gives_what_local_gives(folder: Path, checkpoint: Path, scored: pd.D
     assert pq.read_schema(out).names == list(scored)
 
 
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 def test_bfloat16_is_told_in_the_table_and_is_another_run(
     folder: Path, checkpoint: Path, scored: pd.DataFrame, tmp_path: Path
 ) -> None:
