@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from model.features.cpdt import filled_gland
+from model.features.masks import bounds, filled
 from model.nets.segmentation import SegmentationNet, channel_means
 from model.schema import GrayImage, Mask, ViewImage
 
@@ -75,7 +75,7 @@ def clean(probability: npt.NDArray[np.float32], shape: tuple[int, int]) -> Segme
     """
     full = [_brought_up(p, shape) for p in probability]
     gland, gland_confidence = _main_piece(full[1], keep=0.08)
-    gland = filled_gland(gland)
+    gland = filled(gland)
     nodule, nodule_confidence = _main_piece(full[0], keep=1.0)
     if nodule.sum() < _SMALLEST_NODULE:
         nodule, nodule_confidence = np.zeros_like(nodule), 0.0
@@ -101,8 +101,7 @@ def _main_piece(probability: npt.NDArray[np.float32], keep: float) -> tuple[Mask
         weight[0] = 0
         mask = (weight >= keep * weight.max())[labels] & mask
     # What lies within six steps of it, looked for only where that can be.
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.s_[max(rows[0] - _NEAR, 0) : rows[-1] + _NEAR + 1, max(columns[0] - _NEAR, 0) : columns[-1] + _NEAR + 1]
+    box = bounds(mask).wider(_NEAR, mask.shape).box
     near = cv2.dilate(np.ascontiguousarray(mask[box], np.uint8), _STEP, iterations=_NEAR).view(bool)
     loose, tight = (probability[box] > 0.3) & near, (probability[box] > 0.7) & near
     return mask, float(tight.sum() / max(int(loose.sum()), 1))

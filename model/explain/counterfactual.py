@@ -18,7 +18,7 @@ from scipy.signal import fftconvolve
 from skimage.measure import find_contours
 
 from model.encode import MeasuredCase, measured_fields
-from model.features.cpdt import filled_gland
+from model.features.masks import bounds, filled
 from model.features.extract import relocate
 from model.predict import Predictor
 from model.schema import Schema, Value, View, category_values
@@ -235,11 +235,11 @@ def capsule_path(measured: MeasuredCase, view: View) -> CapsulePath:
         If the view was not measured.
     """
     found, spacing = measured.segmentations[view], _spacing(measured, view)
-    rows, columns = np.flatnonzero(found.nodule.any(1)), np.flatnonzero(found.nodule.any(0))
-    nodule = found.nodule[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    outside = ~filled_gland(found.gland)
+    around = bounds(found.nodule)
+    nodule = found.nodule[around.box]
+    outside = ~filled(found.gland)
     hit = fftconvolve(outside.astype(np.float32), nodule[::-1, ::-1].astype(np.float32)) > 0.5
-    origin = np.array([rows[-1], columns[-1]])  # of the shifts in `hit`
+    origin = np.array([around.row1, around.column1]) - 1  # of the shifts in `hit`
     unit = "pixels" if measured.case.images[view].pixel_spacing_mm is None else "mm"
     off, _ = away_from_capsule(measured, view)
     straight = off / (float(np.hypot(*(off * spacing))) or 1.0)

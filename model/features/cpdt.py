@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from model.errors import CaseError
+from model.features.masks import bounds, distance_inside, filled
 from model.schema import Mask
 
 FloatImage = npt.NDArray[np.float32]
@@ -62,33 +62,15 @@ class _Transform:
         return r0 + int(found[0]), c0 + int(found[1])
 
 
-def filled_gland(gland: Mask) -> Mask:
-    """The gland without holes: a nodule left out of the gland mask is no capsule.
-
-    As `scipy.ndimage.binary_fill_holes`, many times as quick: what is not gland is put into pieces once, and those that do
-    not reach the outside are holes.
-    """
-    rows, columns = np.flatnonzero(gland.any(1)), np.flatnonzero(gland.any(0))
-    if not len(rows):
-        return gland.copy()
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    around = np.pad(~gland[box], 1, constant_values=True)
-    _, pieces = cv2.connectedComponents(around.view(np.uint8), connectivity=4)
-    filled = gland.copy()
-    filled[box] = pieces[1:-1, 1:-1] != pieces[0, 0]
-    return filled
-
-
 def _transform(gland: Mask, spacing: tuple[float, float]) -> _Transform:
     """Euclidean distance transform on the gland's bounding box and one pixel around it.
 
-    The nearest pixel outside a gland lies against its edge, so the box is exact. Beyond the picture the gland goes on:
-    its border is where the picture ends, not capsule.
+    The nearest pixel outside a gland lies against its edge, so the box is exact. Holes must be filled before: a nodule left
+    out of the gland's mask is no capsule. Beyond the picture the gland goes on: its border is where the picture ends, not
+    capsule.
     """
-    rows, columns = np.flatnonzero(gland.any(1)), np.flatnonzero(gland.any(0))
-    r0, r1 = max(rows[0] - 1, 0), min(rows[-1] + 2, gland.shape[0])
-    c0, c1 = max(columns[0] - 1, 0), min(columns[-1] + 2, gland.shape[1])
-    box = gland[r0:r1, c0:c1]
+    around = bounds(gland).wider(1, gland.shape).box
+    box = gland[around]
     distance = np.zeros(gland.shape, np.float32)
     if box.all():  # the gland fills the picture: no capsule in sight
         raise CaseError(
@@ -101,16 +83,9 @@ def _transform(gland: Mask, spacing: tuple[float, float]) -> _Transform:
     else:
         inner = ndimage.distance_transform_edt(box, sampling=spacing)
     # The capsule runs between the last pixel inside and the first outside.
-    distance[r0:r1, c0:c1] = np.maximum(inner - _TO_EDGE * float(np.mean(spacing)), 0)
-    return _Transform(gland, distance, max(float(distance.max()), 1e-9))
-
-
-def distance_inside(mask: Mask) -> FloatImage:
-    """Exact Euclidean distance, in pixels, of every pixel to the nearest one outside the mask; 0 outside.
-
-    As `scipy.ndimage.distance_transform_edt` for square pixels, three times as quick.
-    """
-    return np.asarray(cv2.distanceTransform(np.ascontiguousarray(mask, np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    inner = np.maximum(inner - _TO_EDGE * float(np.mean(spacing)), 0).astype(np.float32)
+    distance[around] = inner
+    return _Transform(gland, distance, max(float(inner.max()), 1e-9))
 
 
 def capsule_distance_map(gland: Mask, pixel_spacing: tuple[float, float] = (1.0, 1.0)) -> FloatImage:
@@ -127,7 +102,7 @@ def capsule_distance_map(gland: Mask, pixel_spacing: tuple[float, float] = (1.0,
         If there is no gland, or it fills the picture.
     """
     _require(gland, "gland")
-    return _transform(filled_gland(gland), pixel_spacing).distance
+    return _transform(filled(gland), pixel_spacing).distance
 
 
 def location_image(gland: Mask, nodule: Mask, pixel_spacing: tuple[float, float] = (1.0, 1.0)) -> FloatImage:
@@ -159,7 +134,7 @@ def capsule_distance(gland: Mask, nodule: Mask, pixel_spacing: tuple[float, floa
     """
     _require(gland, "gland")
     _require(nodule, "nodule")
-    return _measure(_transform(filled_gland(gland), pixel_spacing or (1.0, 1.0)), nodule, pixel_spacing)
+    return _measure(_transform(filled(gland), pixel_spacing or (1.0, 1.0)), nodule, pixel_spacing)
 
 
 def location_and_distance(
@@ -168,16 +143,17 @@ def location_and_distance(
     """`location_image` and `capsule_distance` from one transform."""
     _require(gland, "gland")
     _require(nodule, "nodule")
-    transform = _transform(filled_gland(gland), pixel_spacing or (1.0, 1.0))
+    transform = _transform(filled(gland), pixel_spacing or (1.0, 1.0))
     location = np.zeros(nodule.shape, np.float32)
-    location[nodule] = 1 - transform.distance[nodule] / np.float32(transform.depth)
+    box = bounds(nodule).box
+    location[box] = np.where(nodule[box], 1 - transform.distance[box] / np.float32(transform.depth), 0)
     return location, _measure(transform, nodule, pixel_spacing)
 
 
 def _measure(transform: _Transform, nodule: Mask, pixel_spacing: tuple[float, float] | None) -> CapsuleDistance:
-    over_nodule = np.flatnonzero(nodule)
-    nearest = int(over_nodule[transform.distance.ravel()[over_nodule].argmin()])
-    row, column = divmod(nearest, nodule.shape[1])
+    at = bounds(nodule)
+    nearest = int(np.where(nodule[at.box], transform.distance[at.box], np.inf).argmin())
+    row, column = np.add(divmod(nearest, at.column1 - at.column0), (at.row0, at.column0)).tolist()
     spacing = pixel_spacing or (1.0, 1.0)
     to_row, to_column = transform.nearest(row, column, spacing)
     step_row, step_column = to_row - row, to_column - column

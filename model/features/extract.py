@@ -13,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from model.errors import CaseError
-from model.features.cpdt import CapsuleDistance, distance_inside, location_and_distance
+from model.features.cpdt import CapsuleDistance, location_and_distance
+from model.features.masks import Bounds, bounds, distance_inside
 from model.schema import GrayImage, MapName, Mask, ViewImage
 
 FloatImage = npt.NDArray[np.float32]
@@ -22,6 +23,7 @@ Box = tuple[int, int, int, int]
 
 _CROP_MARGIN = 0.15  # of the nodule's side, on each side of its crop (ours)
 _EDGE = 0.12  # width of the margin's band, as a share of the nodule's diameter (ours)
+_RING, _RING_LEAST = 0.2, 3.0  # width of the ring just outside the nodule, as a share of its diameter, and in pixels (ours)
 
 
 @dataclass(frozen=True)
@@ -71,23 +73,28 @@ def extract_view(view: ViewImage, *, map_size: int = 64) -> ViewFeatures:
     nodule, spacing = view.nodule_mask, view.pixel_spacing_mm
     gland = view.gland_mask
     location, capsule = location_and_distance(gland, nodule, spacing)
-    rows, columns = np.flatnonzero(nodule.any(1)), np.flatnonzero(nodule.any(0))
-    height, width = float(rows[-1] - rows[0] + 1), float(columns[-1] - columns[0] + 1)
+    at = bounds(nodule)
+    height, width = float(at.row1 - at.row0), float(at.column1 - at.column0)
 
     # Location (ours): a square around the gland, so that place in the gland and φ of a small nodule are both kept.
-    location_box = _square(gland, 0.05)
-    crop_box = _square(nodule, _CROP_MARGIN)
+    location_box = _square(bounds(gland), 0.05)
+    crop_box = _square(at, _CROP_MARGIN)
     picture, inside = _cut(view.pixels, crop_box), _cut(nodule, crop_box)
-    diameter = 2 * float(np.sqrt(nodule.sum() / np.pi))
-    ring = _ring(nodule, diameter, crop_box)
-    echo = float(view.pixels[nodule].mean() - (view.pixels[ring].mean() if ring.any() else 0.0))
+    diameter = 2 * float(np.sqrt(np.count_nonzero(inside) / np.pi))
+    ring_width = max(_RING_LEAST, _RING * diameter)
+    pad = int(np.ceil(ring_width)) + 1
+    r0, r1, c0, c1 = crop_box
+    around = (r0 - pad, r1 + pad, c0 - pad, c1 + pad)
+    away = distance_inside(~_cut(nodule, around))
+    ring = _cut(view.pixels, around)[(away > 0) & (away <= ring_width) & _cut(np.ones_like(nodule), around)]
+    echo = float(picture[inside].mean() - (ring.mean() if len(ring) else 0.0))
     scaled = _even_gain(view.pixels, picture, gland & ~nodule)
     band = max(1, round(_EDGE * diameter))
     seed = zlib.crc32(np.packbits(inside).tobytes())
     maps = [
         _shrink(_cut(location, location_box), map_size),
         _shrink(np.where(inside, scaled, 0), map_size),
-        _shrink(_margin(scaled, inside, band, seed), map_size),
+        _shrink(_margin(scaled, inside, away[pad:-pad, pad:-pad] <= band, band, seed), map_size),
     ]
     return ViewFeatures(
         maps=np.stack(maps),
@@ -119,7 +126,7 @@ def relocate(features: ViewFeatures, gland: Mask, nodule: Mask, spacing: tuple[f
     location, capsule = location_and_distance(gland, nodule, spacing)
     maps = features.maps.copy()
     maps[0] = _shrink(_cut(location, features.location_box), maps.shape[-1])
-    return replace(features, maps=maps, capsule=capsule, crop_box=_square(nodule, _CROP_MARGIN))
+    return replace(features, maps=maps, capsule=capsule, crop_box=_square(bounds(nodule), _CROP_MARGIN))
 
 
 def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImage:
@@ -148,22 +155,10 @@ def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImag
     return result
 
 
-def _margin(scaled: FloatImage, inside: Mask, band: int, seed: int) -> FloatImage:
-    """The nodule's edge: a band on either side kept, the inside shuffled, all else black."""
-    depth, beyond = distance_inside(inside), distance_inside(~inside)
-    shuffled = mosaic(scaled, np.asarray(depth > band), tile=max(2, band), seed=seed)
-    return np.where(beyond <= band, shuffled, 0).astype(np.float32)
-
-
-def _ring(nodule: Mask, diameter: float, box: Box) -> Mask:
-    """Pixels just outside the nodule, a fifth of its diameter wide and at least 3 pixels."""
-    width = max(3.0, 0.2 * diameter)
-    r0, r1, c0, c1 = box
-    pad = int(np.ceil(width)) + 1
-    part = np.s_[max(r0 - pad, 0) : r1 + pad, max(c0 - pad, 0) : c1 + pad]
-    ring = np.zeros_like(nodule)
-    ring[part] = (distance_inside(~nodule[part]) <= width) & ~nodule[part]
-    return ring
+def _margin(scaled: FloatImage, inside: Mask, near: Mask, band: int, seed: int) -> FloatImage:
+    """The nodule's edge: a band on either side kept (`near` is the nodule and that outside), the inside shuffled, all else black."""
+    shuffled = mosaic(scaled, np.asarray(distance_inside(inside) > band), tile=max(2, band), seed=seed)
+    return np.where(near, shuffled, 0).astype(np.float32)
 
 
 def _even_gain(pixels: GrayImage, crop: FloatImage, reference: Mask) -> FloatImage:
@@ -171,7 +166,8 @@ def _even_gain(pixels: GrayImage, crop: FloatImage, reference: Mask) -> FloatIma
 
     The gland beside the nodule has median 0.5, and the spread of its middle 90 % spans half of the range.
     """
-    values = pixels[reference] if reference.sum() > 50 else pixels.ravel()
+    values = pixels[reference]
+    values = values if len(values) > 50 else pixels.ravel()
     low, middle, high = _percentiles(values, (0.05, 0.5, 0.95))
     return np.asarray(np.clip(0.5 + 0.5 * (crop - middle) / max(float(high - low), 0.02), 0, 1), dtype=np.float32)
 
@@ -184,13 +180,11 @@ def _percentiles(values: FloatImage, shares: tuple[float, ...]) -> list[float]:
     return [float(value) for value in below + (places - np.floor(places)) * (above - below)]
 
 
-def _square(mask: Mask, margin: float) -> Box:
-    """Square box around a mask, widened by `margin` of its side on each side."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    side = int(np.ceil(side * (1 + 2 * margin)))
-    r0 = int(rows[0] + rows[-1] + 1 - side) // 2
-    c0 = int(columns[0] + columns[-1] + 1 - side) // 2
+def _square(at: Bounds, margin: float) -> Box:
+    """Square box around the bounds of a mask, widened by `margin` of its side on each side."""
+    side = int(np.ceil(max(at.row1 - at.row0, at.column1 - at.column0) * (1 + 2 * margin)))
+    r0 = (at.row0 + at.row1 - side) // 2
+    c0 = (at.column0 + at.column1 - side) // 2
     return r0, r0 + side, c0, c0 + side
 
 

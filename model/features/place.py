@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from model.features.cpdt import filled_gland
+from model.features.masks import counts, filled
 from model.schema import Mask, Value, View
 
-IntArray = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int32]
 
 PLACE_COLUMNS = ("x_normalised", "y_normalised", "z_normalised")
 
@@ -38,11 +38,11 @@ def normalised_place(masks: Mapping[View, tuple[Mask, Mask]], side: Value | None
     """
     result: dict[str, float] = {}
     for view, (gland, nodule) in masks.items():
-        filled = filled_gland(gland | nodule)
-        row, column = (_mean_place(nodule.sum(axis)) for axis in (1, 0))
-        thickness = filled.sum(0)
+        whole = filled(gland | nodule)
+        row, column = map(_mean_place, counts(nodule))
+        _, thickness = counts(whole)
         columns = np.flatnonzero(thickness)
-        here = filled[:, min(max(round(column), columns[0]), columns[-1])]
+        here = whole[:, min(max(round(column), columns[0]), columns[-1])]
         rows = np.flatnonzero(here)
         depth = _share(row, float(rows[0]), float(rows[-1])) if len(rows) else 0.5
         if view == "transverse":
@@ -54,7 +54,7 @@ def normalised_place(masks: Mapping[View, tuple[Mask, Mask]], side: Value | None
     return result
 
 
-def _across(column: float, thickness: IntArray, columns: IntArray, side: Value | None) -> float:
+def _across(column: float, thickness: Counts, columns: npt.NDArray[np.int64], side: Value | None) -> float:
     first, last = int(columns[0]), int(columns[-1])
     if side == "isthmus":
         return _share(column, first, last)
@@ -68,8 +68,8 @@ def _across(column: float, thickness: IntArray, columns: IntArray, side: Value |
     return 1 - _share(column, float(inner), last)
 
 
-def _mean_place(counts: IntArray) -> float:
-    return float(counts @ np.arange(len(counts)) / counts.sum())
+def _mean_place(marked: Counts) -> float:
+    return float(marked @ np.arange(len(marked)) / marked.sum())
 
 
 def _share(value: float, low: float, high: float) -> float:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from model.features.cpdt import capsule_distance, distance_inside, filled_gland
+from model.features.cpdt import capsule_distance
 from model.features.extract import _percentiles
+from model.features.masks import bounds, counts, distance_inside, filled
 
 
 def shapes(count: int):  # type: ignore[no-untyped-def]
@@ -22,13 +23,21 @@ def shapes(count: int):  # type: ignore[no-untyped-def]
 def test_distances_and_their_whole_steps_are_exact() -> None:
     for mask in shapes(20):
         expected, made = ndimage.distance_transform_edt(mask), distance_inside(mask)
-        assert np.abs(expected - made).max() < 1e-4
+        assert (expected.astype(np.float32) == made).all()
         assert all(((expected <= step) == (made <= step)).all() for step in range(1, 15))
 
 
 def test_holes_are_those_of_scipy() -> None:
     for mask in shapes(20):
-        assert (filled_gland(mask) == ndimage.binary_fill_holes(mask)).all()
+        assert (filled(mask) == ndimage.binary_fill_holes(mask)).all()
+
+
+def test_bounds_and_counts_are_those_of_numpy() -> None:
+    for mask in shapes(20):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert bounds(mask) == (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+        assert [c.tolist() for c in counts(mask.T)] == [mask.sum(0).tolist(), mask.sum(1).tolist()]
+    assert bounds(np.zeros((5, 7), bool)) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("spacing", [(0.1, 0.1), (0.1, 0.17)])
