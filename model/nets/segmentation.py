@@ -71,16 +71,18 @@ class SegmentationNet(nn.Module):
         height, width = image.shape[-2:]
         if height % MULTIPLE or width % MULTIPLE:
             raise ValueError(f"image: sides must be multiples of {MULTIPLE}, got {height} × {width}")
-        down = torch.linspace(-1, 1, height, device=image.device, dtype=image.dtype)[:, None]
-        right = torch.linspace(-1, 1, width, device=image.device, dtype=image.dtype)[None, :]
-        place = F.pixel_unshuffle(torch.stack([down.expand(height, width), right.expand(height, width)]), SQUARE)
-        x = torch.cat([F.pixel_unshuffle(image, SQUARE), place.expand(len(image), -1, -1, -1)], 1)
-        x = x.contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
+        x = self.squared(image)
         levels: list[Tensor] = []
         for encode in self.encoder:
             x = encode(self.halved(x) if levels else x)
             levels.append(x)
         return levels
+
+    def squared(self, image: Tensor) -> Tensor:
+        """(B, 1, S, S) → (B, 12, S / 2, S / 2): the four pixels of every square, then how far down and right each of them lies."""
+        place = places(image.shape[-2], image.shape[-1]).to(image)
+        x = torch.cat([F.pixel_unshuffle(image, SQUARE), place.expand(len(image), -1, -1, -1)], 1)
+        return x.contiguous(memory_format=torch.channels_last)  # twice as quick on a CPU
 
     def halved(self, x: Tensor) -> Tensor:
         """(B, C, h, w) → (B, C, h / 2, w / 2): the largest of each 2 × 2."""
@@ -95,6 +97,12 @@ class SegmentationNet(nn.Module):
                 rows[i].append(self.nested[f"{i}_{j}"](torch.cat([*rows[i], up], 1)))
         logits: Tensor = self.head(rows[0][-1])
         return unsquared(logits)
+
+
+def places(height: int, width: int) -> Tensor:
+    """(8, height / 2, width / 2): rows, then columns, of the four pixels of every square, each from −1 to 1."""
+    down, right = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None, :]
+    return F.pixel_unshuffle(torch.stack([down.expand(height, width), right.expand(height, width)]), SQUARE)
 
 
 def unsquared(x: Tensor) -> Tensor:

@@ -30,9 +30,12 @@ def _joined(layers: list[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
     """Layers in a row: batch norm goes into the convolution before it, an activation into the layer before it."""
     folded: list[nn.Module] = []
     for layer in layers:
-        last = folded[-1] if folded else None
-        if isinstance(layer, nn.BatchNorm2d) and isinstance(last, nn.Conv2d):
-            folded[-1] = fuse_conv_bn_eval(last, layer)
+        # What grows with every channel can as well go before the largest is taken.
+        pooled = bool(folded) and isinstance(folded[-1], nn.MaxPool2d)
+        at = len(folded) - 1 - (pooled and isinstance(layer, nn.BatchNorm2d) and bool((layer.weight > 0).all()))
+        before = folded[at] if at >= 0 else None
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+            folded[at] = fuse_conv_bn_eval(before, layer)
         elif not isinstance(layer, nn.Dropout):
             folded.append(layer)
     result: list[nn.Module] = []
@@ -67,8 +70,12 @@ class Conv(nn.Module):
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__()
         self.shape = [list(map(int, getattr(layer, n))) for n in ("padding", "stride", "dilation")]
-        self.groups, self.activation = layer.groups, "none"
-        self.weight = layer.weight.detach().to(dtype)
+        weight, self.groups, self.activation = layer.weight.detach(), layer.groups, "none"
+        if 1 < self.groups == layer.in_channels:  # quicker as one group with zeros in between
+            parts = [part.flatten(1) for part in weight.chunk(self.groups)]
+            weight = torch.block_diag(*parts).view(len(weight), self.groups, *weight.shape[2:])
+            self.groups = 1
+        self.weight = weight.to(dtype)
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         self._laid: dict[torch.Size, Tensor] = {}
 
@@ -77,7 +84,7 @@ class Conv(nn.Module):
 
         Parameters
         ----------
-        onto : of the result's shape and the layer's dtype; the result is added to it in its place.
+        onto : of the result's shape and the layer's dtype; the result is added to it in its place, before the activation.
         """
         x = x.to(self.weight.dtype)
         laid = self._laid.get(x.shape[1:])
@@ -90,7 +97,8 @@ class Conv(nn.Module):
         if onto is None:
             result = torch.ops.mkldnn._convolution_pointwise(x, *how, *_told(self.activation))
         else:
-            result = torch.ops.mkldnn._convolution_pointwise_.binary(onto, x, *how, "add", None, None, [], None)
+            unary = None if self.activation == "none" else self.activation
+            result = torch.ops.mkldnn._convolution_pointwise_.binary(onto, x, *how, "add", None, unary, [], None)
         return result
 
 
@@ -126,6 +134,28 @@ def halved(x: Tensor) -> Tensor:
     """(B, C, h, w), of even sides → (B, C, h / 2, w / 2): the largest of each 2 × 2, three times as quick as `max_pool2d`."""
     x = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
     return torch.maximum(x[..., ::2], x[..., 1::2])
+
+
+def doubled(x: Tensor) -> Tensor:
+    """(B, C, h, w), channels last → (B, C, 2 h, 2 w): every pixel four times, quicker than `interpolate`."""
+    b, c, h, w = x.shape
+    result = x.new_empty(b, h, 2, w, 2, c)
+    for right in range(2):
+        result[:, :, 0, :, right] = x.permute(0, 2, 3, 1)
+    result[:, :, 1] = result[:, :, 0]
+    return result.view(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
+class InParts(nn.Module):
+    """A network over so many pictures at a time that what lies between its layers stays in a CPU's caches."""
+
+    def __init__(self, net: nn.Module, pictures: int) -> None:
+        super().__init__()
+        self.net, self.pictures = net, pictures
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the network."""
+        return torch.cat([self.net(part) for part in x.split(self.pictures)])
 
 
 def _told(activation: str) -> tuple[str, list[Any], str]:

@@ -10,8 +10,12 @@ from torch import nn
 
 from model.nets.blocks import FusionLayer, SelfAttentionLayer
 from model.nets.llnm_net import LlnmNet
-from model.nets.quick.attention import QuickFusion, QuickSelfAttention, Single
-from model.nets.quick.layers import packed
+from model.nets.quick.attention import Entered, QuickFusion, QuickSelfAttention, Single
+from model.nets.quick.layers import InParts, packed
+
+
+_MAPS = 16
+"""Sets of maps that go through the stem together."""
 
 
 @lru_cache(maxsize=1)
@@ -35,11 +39,12 @@ def quick_net(net: LlnmNet, dtype: torch.dtype) -> LlnmNet:
         the mean over them in it: logits differ by about 0.002.
     """
     net = copy.deepcopy(net)
+    if net.config.images:
+        net.stem = InParts(packed(net.stem, dtype), _MAPS)
     if dtype == torch.bfloat16:
-        if net.config.images:
-            net.stem = packed(net.stem, dtype)
-        net.fusion = nn.ModuleList(QuickFusion(layer) for layer in net.fusion if isinstance(layer, FusionLayer))
+        fusion = [QuickFusion(layer) for layer in net.fusion if isinstance(layer, FusionLayer)]
         joint = [QuickSelfAttention(layer) for layer in net.joint if isinstance(layer, SelfAttentionLayer)]
-        net.joint = nn.ModuleList([*joint, Single()])
+        net.fusion = nn.ModuleList([Entered(), *fusion] if fusion else [])
+        net.joint = nn.ModuleList([*joint, Single()] if fusion else [Entered(), *joint, Single()])
     packed(net)
     return net

@@ -15,7 +15,7 @@ from model.errors import CaseError
 from model.ingest.cases import read_cohort
 from model.nets.blocks import FusionLayer, SelfAttentionLayer
 from model.nets.config import Cross
-from model.nets.quick.attention import QuickFusion, QuickSelfAttention
+from model.nets.quick.attention import Entered, QuickFusion, QuickSelfAttention
 from model.nets.quick.layers import packed
 from model.nets.quick.net import has_bfloat16
 from model.predict import Predictor
@@ -51,6 +51,10 @@ def test_bfloat16_of_the_shipped_model_is_near_and_always_the_same() -> None:
         assert abs(p.logit - m.logit) < 0.03
 
 
+def centred(x: torch.Tensor) -> torch.Tensor:
+    return x - x.mean(-1, keepdim=True)
+
+
 @bf16
 def test_every_kind_of_attention_in_bfloat16() -> None:
     """Layers with either cross-modal term alone, other than whole shares of them, and absent tokens."""
@@ -61,12 +65,27 @@ def test_every_kind_of_attention_in_bfloat16() -> None:
     for cross in get_args(Cross):
         layer = FusionLayer(32, 4, 48, alpha=0.5, cross=cross, attention_dropout=0.1, dropout=0.1).eval()
         expected = layer(image, clinical, present)
-        made = QuickFusion(copy.deepcopy(layer))(image, clinical, present)
-        for e, m in zip(expected[:2], made[:2], strict=True):
-            assert (e - m.float()).abs().max() < 0.05
+        quick = QuickFusion(copy.deepcopy(layer))
+        for quick.bounded in (True, False):  # scores far below where they are cut
+            made = quick(*Entered()(image, clinical, present)[:2], present)
+            for e, m in zip(expected[:2], made[:2], strict=True):
+                assert (centred(e) - m.float()).abs().max() < 0.05
     alone = SelfAttentionLayer(32, 4, 48, attention_dropout=0.1, dropout=0.1).eval()
-    made_alone, _ = QuickSelfAttention(copy.deepcopy(alone))(clinical, present)
-    assert (alone(clinical, present)[0] - made_alone.float()).abs().max() < 0.05
+    made_alone, _ = QuickSelfAttention(copy.deepcopy(alone))(Entered()(clinical, present)[0], present)
+    assert (centred(alone(clinical, present)[0]) - made_alone.float()).abs().max() < 0.05
+
+
+@bf16
+def test_scores_beyond_what_bfloat16_holds_are_cut() -> None:
+    torch.manual_seed(0)
+    layer = SelfAttentionLayer(32, 4, 48, attention_dropout=0.1, dropout=0.1).eval()
+    assert QuickSelfAttention(copy.deepcopy(layer)).bounded
+    with torch.no_grad():
+        layer.qkv.weight[:64] *= 100
+    quick, x = QuickSelfAttention(copy.deepcopy(layer)), torch.randn(3, 7, 32)
+    assert not quick.bounded
+    made, _ = quick(Entered()(x, torch.ones(3, 7, dtype=torch.bool))[0], torch.ones(3, 7, dtype=torch.bool))
+    assert made.isfinite().all()
 
 
 def test_bfloat16_that_is_not_there_is_refused() -> None:
@@ -103,14 +122,25 @@ def test_batch_norm_and_activations_are_joined_on() -> None:
     expected = block(x)
     made = packed(block)
     assert (made(x) - expected).abs().max() < 1e-5
-    # Pooling lies between the first convolution and its batch norm, which therefore stays.
-    assert [type(m).__name__ for m in made] == [
-        "Conv",
-        "Halved",
-        "BatchNorm2d",
-        "GELU",
-        "Conv",
-        "Flatten",
-        "Linear",
-        "Linear",
-    ]
+    assert [type(m).__name__ for m in made] == ["Conv", "Halved", "GELU", "Conv", "Flatten", "Linear", "Linear"]
+
+
+def test_a_batch_norm_that_turns_signs_stays_behind_the_pooling() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8)
+    norm.weight.data = torch.linspace(-1, 1, 8)
+    block = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.MaxPool2d(2), norm).eval().requires_grad_(False)
+    x = torch.randn(5, 3, 8, 8)
+    expected = block(x)
+    made = packed(block)
+    assert (made(x) - expected).abs().max() < 1e-5
+    assert [type(m).__name__ for m in made] == ["Conv", "Halved", "BatchNorm2d"]
+
+
+def test_groups_of_one_channel_are_joined() -> None:
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1, groups=3)).requires_grad_(False)
+    x = torch.randn(5, 3, 8, 8)
+    expected, made = block(x), packed(block)
+    assert (made(x) - expected).abs().max() < 1e-5
+    assert made[0].groups == 1
