@@ -18,8 +18,8 @@ from scipy.signal import fftconvolve
 from skimage.measure import find_contours
 
 from model.encode import MeasuredCase, measured_fields
-from model.features.masks import bounds, filled
 from model.features.extract import relocate
+from model.features.masks import bounds, filled
 from model.predict import Predictor
 from model.schema import Schema, Value, View, category_values
 

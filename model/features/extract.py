@@ -156,7 +156,7 @@ def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImag
 
 
 def _margin(scaled: FloatImage, inside: Mask, near: Mask, band: int, seed: int) -> FloatImage:
-    """The nodule's edge: a band on either side kept (`near` is the nodule and that outside), the inside shuffled, all else black."""
+    """The nodule's edge: a band on either side kept, the inside shuffled, all beyond `near` (the nodule and the band) black."""
     shuffled = mosaic(scaled, np.asarray(distance_inside(inside) > band), tile=max(2, band), seed=seed)
     return np.where(near, shuffled, 0).astype(np.float32)
 

@@ -40,8 +40,8 @@ def bounds(mask: Mask) -> Bounds:
 
 def counts(mask: Mask) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Marked pixels of every row, and of every column."""
-    rows, columns = (cv2.reduce(_bytes(mask), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() for axis in (1, 0))
-    return rows, columns
+    rows, columns = (cv2.reduce(_bytes(mask), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S) for axis in (1, 0))
+    return np.asarray(rows, np.int32).ravel(), np.asarray(columns, np.int32).ravel()
 
 
 def filled(mask: Mask) -> Mask:

@@ -67,8 +67,9 @@ class QuickFusion(nn.Module):
         n, m = image.shape[1], clinical.shape[1]
         of_image, of_clinical = self.image(image), self.clinical(clinical)
         query = torch.cat([of_image[0], of_clinical[0]], 2)
-        mixed = read(query, *of_image[1:], None, bounded=self.bounded, share=[(n, 1.0), (m, self.clinical_reads)])
-        mixed += read(query, *of_clinical[1:], clinical_present, bounded=self.bounded, share=[(n, self.image_reads), (m, 1.0)])
+        share_of_image, share_of_clinical = [(n, 1.0), (m, self.clinical_reads)], [(n, self.image_reads), (m, 1.0)]
+        mixed = read(query, of_image[1], of_image[2], None, share_of_image, bounded=self.bounded)
+        mixed += read(query, of_clinical[1], of_clinical[2], clinical_present, share_of_clinical, bounded=self.bounded)
         image = self.image_out(_tokens(mixed[..., :n]), onto=image)
         clinical = self.clinical_out(_tokens(mixed[..., n:]), onto=clinical)
         return self.image_mlp(image), self.clinical_mlp(clinical), None
@@ -85,12 +86,13 @@ class QuickSelfAttention(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor) -> tuple[Tensor, None]:
         """As `SelfAttentionLayer.forward`, from and to tokens as `Entered` gives them; it has no weights to return."""
-        mixed = read(*self.stream(x), present, bounded=self.bounded, share=[(x.shape[1], 1.0)])
+        query, key, value = self.stream(x)
+        mixed = read(query, key, value, present, [(x.shape[1], 1.0)], bounded=self.bounded)
         return self.mlp(self.out(_tokens(mixed), onto=x)), None
 
 
 def read(
-    query: Tensor, key: Tensor, value: Tensor, present: Tensor | None, *, bounded: bool, share: list[tuple[int, float]]
+    query: Tensor, key: Tensor, value: Tensor, present: Tensor | None, share: list[tuple[int, float]], *, bounded: bool
 ) -> Tensor:
     """What every query reads of one stream: 2 ** (q · k) of the values, over its sum.
 
@@ -100,8 +102,8 @@ def read(
     key : (B, H·d, T_key).
     value : (B, H, d + 1, T_key), the last row of ones.
     present : (B, T_key) bool, False leaves a key out; None where all are present.
-    bounded : whether no score can reach `_MOST`; else those that do are cut.
     share : so many queries, and what their reading is multiplied by; together all queries.
+    bounded : whether no score can reach `_MOST`; else those that do are cut.
 
     Returns
     -------
@@ -123,8 +125,9 @@ def read(
 class _Stream(nn.Module):
     """(B, T, W) → queries and keys (B, W, T), values with their row of ones (B, H, d + 1, T).
 
-    Queries are scaled so that 2 ** (q · k) is exp(q · k / √d) of the layer's own. Keys go without their bias, which adds the same to
-    every score of a query. `query_most` and `key_most` bound the lengths of a head's queries and keys, whatever the tokens.
+    Queries are scaled so that 2 ** (q · k) is exp(q · k / √d) of the layer's own. Keys go without their bias, which adds the
+    same to every score of a query. `query_most` and `key_most` bound the lengths of a head's queries and keys, whatever the
+    tokens.
     """
 
     def __init__(self, layer: nn.Linear, norm: nn.LayerNorm, heads: int) -> None:

@@ -72,8 +72,8 @@ class Conv(nn.Module):
         self.shape = [list(map(int, getattr(layer, n))) for n in ("padding", "stride", "dilation")]
         weight, self.groups, self.activation = layer.weight.detach(), layer.groups, "none"
         if 1 < self.groups == layer.in_channels:  # quicker as one group with zeros in between
-            parts = [part.flatten(1) for part in weight.chunk(self.groups)]
-            weight = torch.block_diag(*parts).view(len(weight), self.groups, *weight.shape[2:])
+            group = torch.arange(len(weight)) // (len(weight) // self.groups)
+            weight = weight * torch.eye(self.groups)[group, :, None, None]
             self.groups = 1
         self.weight = weight.to(dtype)
         self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
@@ -155,7 +155,7 @@ class InParts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the network."""
-        return torch.cat([self.net(part) for part in x.split(self.pictures)])
+        return torch.cat([self.net(part) for part in torch.split(x, self.pictures)])
 
 
 def _told(activation: str) -> tuple[str, list[Any], str]:

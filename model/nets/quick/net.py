@@ -13,7 +13,6 @@ from model.nets.llnm_net import LlnmNet
 from model.nets.quick.attention import Entered, QuickFusion, QuickSelfAttention, Single
 from model.nets.quick.layers import InParts, packed
 
-
 _MAPS = 16
 """Sets of maps that go through the stem together."""
 

@@ -37,7 +37,7 @@ class Outlines(SegmentationNet):
             self.squeeze[name] = nn.ModuleList(Conv(part, dtype) for part in parts)
             self.nested[name] = packed(rest, dtype)
         first, *others = cast("nn.Sequential", net.encoder[0])
-        net.encoder[0] = nn.Sequential(_First(first, dtype), *others)
+        net.encoder[0] = nn.Sequential(_First(*cast("nn.Sequential", first), dtype=dtype), *others)
         self.encoder = cast("nn.ModuleList", packed(net.encoder, dtype))
         self.dtype = dtype
         self.quick_head = Conv(net.head, dtype)
@@ -76,15 +76,14 @@ def _paired(x: Tensor) -> Tensor:
 class _First(nn.Module):
     """The first convolution, its batch norm and activation: what it makes of the pixels, onto what it makes of their places."""
 
-    def __init__(self, layers: nn.Sequential, dtype: torch.dtype) -> None:
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, _: nn.ReLU, *, dtype: torch.dtype) -> None:
         super().__init__()
-        convolution, norm, _ = layers
         whole = fuse_conv_bn_eval(convolution, norm)
         pixels = nn.Conv2d(SQUARE**2, whole.out_channels, 3, padding=1, bias=False)
         pixels.weight = nn.Parameter(whole.weight[:, : SQUARE**2].detach(), requires_grad=False)
         self.pixels = Conv(pixels, dtype)
         self.pixels.activation = "relu"
-        self.weight, self.bias = whole.weight[:, SQUARE**2 :].detach(), whole.bias.detach()
+        self.weight, self.bias = whole.weight[:, SQUARE**2 :].detach(), cast("Tensor", whole.bias).detach()
         self._of_places: dict[torch.Size, Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,7 +94,8 @@ class _First(nn.Module):
                 F.conv2d(place, self.weight, self.bias, padding=1).to(x).contiguous(memory_format=torch.channels_last)
             )
         onto = of_places.expand(len(x), -1, -1, -1).clone(memory_format=torch.channels_last)
-        return self.pixels(x, onto=onto)
+        result: Tensor = self.pixels(x, onto=onto)
+        return result
 
 
 def _parts(squeeze: nn.Conv2d, same: int) -> list[nn.Conv2d]:
