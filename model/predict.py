@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,12 @@ class Prediction:
             "notices": list(self.notices),
             "model": self.model,
         }
+
+
+@lru_cache(maxsize=4096)
+def _observed(positives: int, count: int) -> Interval:
+    low, high = proportion_confint(positives, count, method="wilson")
+    return Interval(float(low), float(high), positives, count)
 
 
 class Predictor:
@@ -219,8 +225,7 @@ class Predictor:
         while start + count < n and self._sorted_logits[start + count] - logit < logit - self._sorted_logits[start]:
             start += 1
         positives = int(self._positives[start + count] - self._positives[start])
-        low, high = proportion_confint(positives, count, method="wilson")
-        return Interval(float(low), float(high), positives, count)
+        return _observed(positives, count)
 
     def _prediction(self, measured: MeasuredCase, logit: float, stage: np.ndarray[Any, Any] | None) -> Prediction:
         novelty = self.novelty(measured)

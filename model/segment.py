@@ -77,7 +77,7 @@ def clean(probability: npt.NDArray[np.float32], shape: tuple[int, int]) -> Segme
     gland, gland_confidence = _main_piece(full[1], keep=0.08)
     gland = filled(gland)
     nodule, nodule_confidence = _main_piece(full[0], keep=1.0)
-    if nodule.sum() < _SMALLEST_NODULE:
+    if np.count_nonzero(nodule) < _SMALLEST_NODULE:
         nodule, nodule_confidence = np.zeros_like(nodule), 0.0
     return Segmentation(nodule, np.asarray(gland | nodule), nodule_confidence, gland_confidence)
 
@@ -92,19 +92,21 @@ def _brought_up(probability: npt.NDArray[np.float32], shape: tuple[int, int]) ->
 
 def _main_piece(probability: npt.NDArray[np.float32], keep: float) -> tuple[Mask, float]:
     """The piece with the most probability (others from `keep` times its size stay), and its confidence."""
-    mask = probability > 0.5
+    whole = probability > 0.5
+    box = bounds(whole).wider(_NEAR, whole.shape).box  # nothing else is looked at
+    mask, inside = np.ascontiguousarray(whole[box]), probability[box]
+    if not mask.any():
+        return whole, 0.0
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=4)
-    if count == 1:  # what is none of the pieces
-        return mask, 0.0
-    if count > 2:
-        weight = np.bincount(labels.ravel(), probability.ravel())
+    if count > 2:  # what is none of the pieces is one of them
+        weight = np.bincount(labels.ravel(), inside.ravel())
         weight[0] = 0
-        mask = (weight >= keep * weight.max())[labels] & mask
-    # What lies within six steps of it, looked for only where that can be.
-    box = bounds(mask).wider(_NEAR, mask.shape).box
-    near = cv2.dilate(np.ascontiguousarray(mask[box], np.uint8), _STEP, iterations=_NEAR).view(bool)
-    loose, tight = (probability[box] > 0.3) & near, (probability[box] > 0.7) & near
-    return mask, float(tight.sum() / max(int(loose.sum()), 1))
+        mask &= (weight >= keep * weight.max())[labels]
+        whole[box] = mask
+    # What lies within six steps of it.
+    near = cv2.dilate(mask.view(np.uint8), _STEP, iterations=_NEAR).view(bool)
+    loose, tight = (np.count_nonzero((inside > cut) & near) for cut in (0.3, 0.7))
+    return whole, tight / max(loose, 1)
 
 
 @torch.inference_mode()
