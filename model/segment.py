@@ -105,7 +105,7 @@ def _main_piece(probability: npt.NDArray[np.float32], keep: float) -> tuple[Mask
         whole[box] = mask
     # What lies within six steps of it.
     near = cv2.dilate(mask.view(np.uint8), _STEP, iterations=_NEAR).view(bool)
-    loose, tight = (np.count_nonzero((inside > cut) & near) for cut in (0.3, 0.7))
+    loose, tight = (int(np.count_nonzero((inside > cut) & near)) for cut in (0.3, 0.7))
     return whole, tight / max(loose, 1)
 
 

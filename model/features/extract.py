@@ -6,10 +6,13 @@ Shen et al. 2025, Fig. 1a and Methods. Choices of ours, where the paper is silen
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from model.errors import CaseError
@@ -92,7 +95,7 @@ def extract_view(view: ViewImage, *, map_size: int = 64) -> ViewFeatures:
     band = max(1, round(_EDGE * diameter))
     seed = zlib.crc32(np.packbits(inside).tobytes())
     maps = [
-        _shrink(_cut(location, location_box), map_size),
+        _location_map(location, at, location_box, map_size),
         _shrink(np.where(inside, scaled, 0), map_size),
         _shrink(_margin(scaled, inside, away[pad:-pad, pad:-pad] <= band, band, seed), map_size),
     ]
@@ -125,8 +128,9 @@ def relocate(features: ViewFeatures, gland: Mask, nodule: Mask, spacing: tuple[f
     """
     location, capsule = location_and_distance(gland, nodule, spacing)
     maps = features.maps.copy()
-    maps[0] = _shrink(_cut(location, features.location_box), maps.shape[-1])
-    return replace(features, maps=maps, capsule=capsule, crop_box=_square(bounds(nodule), _CROP_MARGIN))
+    at = bounds(nodule)
+    maps[0] = _location_map(location, at, features.location_box, maps.shape[-1])
+    return replace(features, maps=maps, capsule=capsule, crop_box=_square(at, _CROP_MARGIN))
 
 
 def mosaic(pixels: FloatImage, core: Mask, *, tile: int, seed: int) -> FloatImage:
@@ -198,7 +202,30 @@ def _cut(image: npt.NDArray[np.generic], box: Box):  # type: ignore[no-untyped-d
     return result
 
 
-def _shrink(image: FloatImage, size: int) -> FloatImage:
-    """Area average (or bilinear, upward) to (size, size)."""
-    method = Image.Resampling.BOX if image.shape[0] >= size else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image.astype(np.float32)).resize((size, size), method), dtype=np.float32)
+def _location_map(location: FloatImage, at: Bounds, box: Box, size: int) -> FloatImage:
+    """What a box shows of the location image, which is zero beyond the nodule's bounds, as (size, size)."""
+    low, high = (np.clip(ends, box[::2], box[1::2]) for ends in (at[::2], at[1::2]))
+    return _shrink(location[low[0] : high[0], low[1] : high[1]], size, box[1] - box[0], low - box[::2])
+
+
+def _shrink(image: FloatImage, size: int, side: int | None = None, corner: Sequence[int] = (0, 0)) -> FloatImage:
+    """Area average (or bilinear, upward) to (size, size).
+
+    Parameters
+    ----------
+    image : a square, or the part of one that is not zero.
+    side : of the square; None where `image` is the whole.
+    corner : row and column of the part in the square.
+    """
+    weights = _shares(image.shape[0] if side is None else side, size)
+    down, across = (weights[:, first : first + n] for first, n in zip(corner, image.shape, strict=True))
+    # By torch, whose threads do not wake those of NumPy beside them.
+    return (down @ torch.from_numpy(np.ascontiguousarray(image, np.float32)) @ across.T).numpy()
+
+
+@lru_cache(maxsize=256)
+def _shares(side: int, size: int) -> torch.Tensor:
+    """(size, side): what each pixel of a line of `side` has in each pixel of the line resized by Pillow."""
+    method = Image.Resampling.BOX if side >= size else Image.Resampling.BILINEAR
+    line = Image.fromarray(np.eye(side, dtype=np.float32))
+    return torch.from_numpy(np.array(line.resize((side, size), method), dtype=np.float32))

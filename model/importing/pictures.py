@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from model.errors import ImageError
 from model.importing.duplicates import fingerprint
@@ -18,7 +17,6 @@ from model.ingest.images import MAX_FILE_BYTES, MAX_SIDE, MIN_SIDE, decode_image
 from model.schema import Value
 
 _SAME_SPACING = 0.01  # relative difference below which two spacings are one
-_COMPRESSION = 1  # of zlib: more takes longer and gains little on speckle
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,15 +135,6 @@ def resampled(
         return None
     how = cv2.INTER_NEAREST if mask else cv2.INTER_AREA if height < pixels.shape[0] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.uint8)
-
-
-def png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """(height, width) as a PNG file without any metadata; equal pixels give equal bytes."""
-    import cv2
-
-    done, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION])
-    assert done  # a grey array in memory always can be
-    return data.tobytes()
 
 
 _NAME = "picture"

@@ -30,10 +30,11 @@ from model.importing.mapping import (
     Agreed,
     Column,
 )
-from model.importing.pictures import Picture, png, read_mask, read_picture, resampled
+from model.importing.pictures import Picture, read_mask, read_picture, resampled
 from model.importing.sources import Files
 from model.importing.values import CellError, age, coded, date_of, value
 from model.ingest.burned_in import GreyBytes
+from model.ingest.images import encode_png
 from model.ingest.known import Known
 from model.ingest.parts import SPACING, TARGETS, clean
 from model.ingest.reports import find_identifiers
@@ -252,7 +253,7 @@ def do_row(plan: Plan, job: Job, out: Path | None) -> Done:
     for column, (name, pixels) in files.items():
         cells[column] = name
         if out is not None:
-            _write(out / name, png(pixels))
+            _write(out / name, encode_png(pixels))
     return Done(job.row, job.case_id, cells, {view: p.fingerprint for view, p in pictures.items()}, tuple(told))
 
 

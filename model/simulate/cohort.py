@@ -23,8 +23,9 @@ from PIL import Image
 from model.errors import CaseError
 from model.features.tirads import kwak
 from model.ingest.files import atomic_write_bytes, atomic_write_text
+from model.ingest.images import encode_png
 from model.processes import cores
-from model.schema import VIEWS, View
+from model.schema import VIEWS, Mask, View
 from model.simulate import anatomy, patients, risk
 from model.simulate.centres import CENTRES, Machine, chosen
 from model.simulate.picture import Findings, Picture, render
@@ -259,14 +260,14 @@ def _write_block(job: tuple[Simulation, int, Path]) -> int:
     for i, case_id in enumerate(simulation.truth["case_id"]):
         for view in VIEWS:
             drawn = picture(simulation, i, view, seed)
-            _write_png(out / "images" / f"{case_id}_{view}.png", Image.fromarray(drawn.pixels))
+            atomic_write_bytes(out / "images" / f"{case_id}_{view}.png", encode_png(drawn.pixels))
             for kind, mask in (("nodule", drawn.nodule), ("gland", drawn.gland)):
-                _write_png(out / "masks" / f"{case_id}_{view}_{kind}.png", Image.fromarray(mask))
+                _write_mask(out / "masks" / f"{case_id}_{view}_{kind}.png", mask)
         (out / "masks" / f"{case_id}.done").touch()
     return len(simulation.truth)
 
 
-def _write_png(path: Path, image: Image.Image) -> None:
+def _write_mask(path: Path, mask: Mask) -> None:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=4)
+    Image.fromarray(mask).save(buffer, "PNG", compress_level=4)  # a bit a pixel
     atomic_write_bytes(path, buffer.getvalue())
