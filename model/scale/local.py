@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 from model.errors import CaseError
 from model.processes import cores, fresh_pool
@@ -16,6 +17,18 @@ from model.scale.job import Done, Job
 _SCORER = None
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 """For glibc: keep the memory of large tensors for the next ones, instead of asking the system for it anew each time."""
+
+
+@contextmanager
+def memory_kept() -> Iterator[None]:
+    """`MEMORY` for the processes that are started meanwhile."""
+    set_here = {name: value for name, value in MEMORY.items() if name not in os.environ}
+    os.environ.update(set_here)
+    try:
+        yield
+    finally:
+        for name in set_here:
+            os.environ.pop(name, None)
 
 
 def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Iterator[Done]:
@@ -38,10 +51,10 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         yield from (scorer(shard) for shard in shards)
         return
     pool = fresh_pool(workers, _prepare, (job, os.getpid()))
-    before = {name: os.environ.get(name) for name in MEMORY}
-    os.environ.update({name: value for name, value in MEMORY.items() if before[name] is None})
     try:
-        for future in as_completed([pool.submit(_score, shard) for shard in shards]):
+        with memory_kept():  # the processes start as the first of these are submitted
+            futures = [pool.submit(_score, shard) for shard in shards]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool:
         raise CaseError(
@@ -49,8 +62,6 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
             fix="Run the same command again with fewer --workers: it goes on where it stopped.",
         ) from None  # fmt: skip
     finally:
-        for name in (n for n, value in before.items() if value is None):
-            os.environ.pop(name, None)
         pool.shutdown(wait=True, cancel_futures=True)
 
 

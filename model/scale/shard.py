@@ -35,6 +35,9 @@ NUMBER, SEPARATOR = "_row", b"separator"
 REFUSED = b"refused"
 """Key of the metadata of a scored shard: [case, reason] of every case that was refused, as JSON."""
 
+_PIECES = r"\d|[^\W\d]+|[^\w\s]"
+"""What most tokens of a report are: digits, words, marks."""
+
 Truth = Mapping[View, ViewMasks]
 Refused = list[tuple[str, str]]
 
@@ -181,7 +184,7 @@ class _Reading:
         self.refused: Refused = []
 
     def __iter__(self) -> Iterator[tuple[Case, Truth]]:
-        lengths = self.cohort.table["report_text"].str.len().fillna(0).to_numpy()
+        lengths = self.cohort.table["report_text"].str.count(_PIECES).fillna(0).to_numpy()
         for case_id in np.array(self.cohort.case_ids)[lengths.argsort(kind="stable")].tolist():
             try:
                 case = self.cohort.case(case_id)

@@ -47,12 +47,15 @@ def row(what: str, per_second: float | None = None, **more: float | None) -> Row
 
 
 def together(task: str, workers: int) -> float:
-    """Sum of what workers do a second, each with one thread and all at the same time."""
+    """Sum of what workers do a second, each with one thread and all at the same time, in processes like those of `llnm score`."""
+    from model.scale.local import memory_kept
+
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(workers), context.Queue()
     started = [context.Process(target=_work, args=(task, barrier, queue)) for _ in range(workers)]
-    for process in started:
-        process.start()
+    with memory_kept():
+        for process in started:
+            process.start()
     total = sum(queue.get() for _ in started)
     for process in started:
         process.join()
