@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from model.encode import MeasuredCase, encode_fields
@@ -335,7 +334,7 @@ def _fit_pictures(training: FloatArray, validation: FloatArray) -> PictureRefere
     mean, spread = training.mean(0), training.std(0)
     spread = np.maximum(spread, 1e-3 * max(float(spread.max()), 1e-9))
     # Shrunk in units of each feature's own spread, or the largest features would set the scale for all.
-    covariance = LedoitWolf(assume_centered=True).fit((training - mean) / spread).covariance_
+    covariance = _shrunk((training - mean) / spread, assume_centered=True)
     values, vectors = np.linalg.eigh(covariance)
     whitening = vectors / np.sqrt(np.maximum(values, 1e-6 * values.max())) / spread[:, None]
     fitted = PictureReference(mean, _stored(whitening), np.zeros(0))
@@ -352,7 +351,7 @@ def _fit_fields(training: FieldTable, validation: FieldTable, schema: Schema) ->
     if usable.any() and len(whole) >= FEWEST:
         mean[usable] = whole.mean(0)
         spread = np.maximum(whole.std(0), 1e-6)
-        shrunk = LedoitWolf().fit((whole - whole.mean(0)) / spread).covariance_
+        shrunk = _shrunk((whole - whole.mean(0)) / spread)
         covariance[np.ix_(usable, usable)] = shrunk * np.outer(spread, spread)
     known = np.isfinite(numbers)
     low, high = np.where(known, numbers, np.inf).min(0), np.where(known, numbers, -np.inf).max(0)
@@ -368,6 +367,13 @@ def _fit_fields(training: FieldTable, validation: FieldTable, schema: Schema) ->
     )  # fmt: skip
     scores = np.sort([d for row in validation.numbers if (d := fitted.distance(row)) is not None])
     return FieldReference(**{**vars(fitted), "validation": _stored(scores)})
+
+
+def _shrunk(values: FloatArray, **options: bool) -> FloatArray:
+    """(F, F) covariance of (n, F) values, shrunk after Ledoit and Wolf (2004)."""
+    from sklearn.covariance import LedoitWolf  # takes 0.3 s, and only training needs it
+
+    return np.asarray(LedoitWolf(**options).fit(values).covariance_)
 
 
 def _percentiles(values: FloatArray) -> FloatArray:
