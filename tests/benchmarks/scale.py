@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,36 +46,39 @@ def row(what: str, per_second: float | None = None, **more: float | None) -> Row
     return {"what": what, "per_second": per_second, "ratio": None, "fraction_of_peak": None, "peak_mb": None, **more}
 
 
-def together(task: str, workers: int) -> float:
-    """Sum of what workers do a second, each with one thread and all at the same time, in processes like those of `llnm score`."""
+def together(tasks: Sequence[str], workers: int) -> list[float]:
+    """Sum of what workers do of each task a second, by turns, each with one thread and all at the same time, in processes like
+    those of `llnm score`."""
     from model.scale.local import memory_kept
 
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(workers), context.Queue()
-    started = [context.Process(target=_work, args=(task, barrier, queue)) for _ in range(workers)]
+    started = [context.Process(target=_work, args=(tasks, barrier, queue)) for _ in range(workers)]
     with memory_kept():
         for process in started:
             process.start()
-    total = sum(queue.get() for _ in started)
+    done = [queue.get() for _ in started]
     for process in started:
         process.join()
-    return total
+    return [sum(speeds) for speeds in zip(*done, strict=True)]
 
 
-def _work(task: str, barrier: Any, queue: Any) -> None:
+def _work(tasks: Sequence[str], barrier: Any, queue: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
-    call, units = _tasks()[task]()
+    made = [_tasks()[task]() for task in tasks]
+    best = [0.0 for _ in tasks]
     with torch.inference_mode():
-        call()
-        barrier.wait()
-        best = 0.0
-        begin = time.perf_counter()
-        while time.perf_counter() - begin < SECONDS:
-            at = time.perf_counter()
+        for call, _ in made:
             call()
-            best = max(best, units / (time.perf_counter() - at))
+        barrier.wait()
+        until = time.perf_counter() + SECONDS * len(tasks)
+        while time.perf_counter() < until:
+            for i, (call, units) in enumerate(made):
+                at = time.perf_counter()
+                call()
+                best[i] = max(best[i], units / (time.perf_counter() - at))
     queue.put(best)
 
 
@@ -93,7 +96,8 @@ def _tasks() -> dict[str, Callable[[], tuple[Callable[[], Any], float]]]:
         return made
 
     return {
-        "fp32": product(torch.float32), "bf16": product(torch.bfloat16), "fp32, a @ b": product(torch.float32, best=False),
+        "fp32": product(torch.float32), "fp32, a @ b": product(torch.float32, best=False),
+        "bf16": product(torch.bfloat16), "bf16, a @ b": product(torch.bfloat16, best=False),
         "networks in fp32": partial(_networks, quick="fp32"), "networks in bf16": partial(_networks, quick="bf16"),
     }  # fmt: skip
 
@@ -143,7 +147,8 @@ def network_rows(workers: int) -> Iterator[Row]:
     import torch
 
     torch.set_num_threads(workers)
-    fp32, bf16, plain = (together(task, workers) for task in ("fp32", "bf16", "fp32, a @ b"))
+    kinds: tuple[Precision, ...] = ("fp32", "bf16")
+    found = {k: together([k, f"{k}, a @ b", f"networks in {k}"], workers) for k in kinds}
     flops = operations()
     call, _ = _networks(batch=1)
     with torch.inference_mode():
@@ -155,13 +160,12 @@ def network_rows(workers: int) -> Iterator[Row]:
             call()
             times.append(time.perf_counter() - at)
     loop = 1 / statistics.median(times)
-    yield row(f"matrix products, fp32, GFLOP/s on {workers} cores", fp32)
-    yield row(f"matrix products, fp32 by torch's a @ b, GFLOP/s on {workers} cores", plain, ratio=plain / fp32)
-    yield row(f"matrix products, bf16, GFLOP/s on {workers} cores", bf16)
-    yield row("networks only, plain loop over cases", loop, ratio=1.0, fraction_of_peak=loop * flops / fp32)
-    for precision, peak in (("fp32", fp32), ("bf16", bf16)):
-        ours = together(f"networks in {precision}", workers)
-        what = f"networks only, as llnm score --precision {precision} runs them"
+    for kind, (peak, plain, _) in found.items():
+        yield row(f"matrix products, {kind}, GFLOP/s on {workers} cores", peak)
+        yield row(f"matrix products, {kind} by torch's a @ b, GFLOP/s on {workers} cores", plain, ratio=plain / peak)
+    yield row("networks only, plain loop over cases", loop, ratio=1.0, fraction_of_peak=loop * flops / found["fp32"][0])
+    for kind, (peak, _, ours) in found.items():
+        what = f"networks only, as llnm score --precision {kind} runs them"
         yield row(what, ours, ratio=ours / loop, fraction_of_peak=ours * flops / peak)
 
 
