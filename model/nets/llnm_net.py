@@ -335,8 +335,12 @@ class LlnmNet(nn.Module):
         maps, seen = inputs.maps.flatten(0, 1), (inputs.map_present.any(-1) & inputs.view_present).flatten()
         if self.training or bool(seen.all()):
             return self._stem_of(maps)
-        features = maps.new_zeros(len(maps), len(MAPS) * self.config.width, self.config.grid, self.config.grid)
-        features[seen] = self._stem_of(maps[seen])
+        shape = (len(maps), len(MAPS) * self.config.width, self.config.grid, self.config.grid)
+        if not bool(seen.any()):
+            return maps.new_zeros(shape)
+        found = self._stem_of(maps[seen])
+        features = found.new_zeros(shape)  # of the stem's precision
+        features[seen] = found
         return features
 
     def _stem_of(self, maps: Tensor) -> Tensor:

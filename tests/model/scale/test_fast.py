@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +21,7 @@ from model.nets.quick.layers import packed
 from model.nets.quick.net import has_bfloat16
 from model.predict import Predictor
 from model.scale.fast import check_precision, fast
+from model.scale.job import Precision
 
 SAMPLES = Path(__file__).parents[3] / "data_samples"
 
@@ -144,3 +146,15 @@ def test_groups_of_one_channel_are_joined() -> None:
     expected, made = block(x), packed(block)
     assert (made(x) - expected).abs().max() < 1e-5
     assert made[0].groups == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=bf16)])
+def test_cases_that_lack_a_picture_or_both(predictor: Predictor, cohort, precision: Precision) -> None:  # type: ignore[no-untyped-def]
+    whole, other, third = (cohort.case(c) for c in cohort.case_ids[:3])
+    one = replace(other, images={"longitudinal": other.images["longitudinal"]})
+    none = replace(third, images={})
+    quick = fast(predictor, precision)
+    for cases in ([whole, one, none], [none]):
+        measured = predictor.measure(cases)
+        for p, m in zip(predictor.predict_measured(measured), quick.predict_measured(measured), strict=True):
+            assert abs(p.logit - m.logit) < (1e-5 if precision == "fp32" else 0.03)
