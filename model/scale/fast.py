@@ -37,7 +37,7 @@ def fast(predictor: Predictor, precision: Precision = "fp32") -> Predictor:
     ----------
     precision : "bf16" multiplies in bfloat16, which keeps two to three digits of every number. Measured on 500 synthetic cases of
         held-out centres with the shipped checkpoint: logits differ by 0.01 in the median, by up to 0.13 in 99 of 100 cases,
-        mostly because outlines differ by a few pixels; no case changed sides of one half, AUROC by 0.0001. The same cases in
+        mostly because outlines differ by a few pixels; one case changed sides of one half, AUROC by 0.0002. The same cases in
         the same batches give the same figures always.
     """
     if predictor.device.type != "cpu" or not has_onednn():
