@@ -332,7 +332,7 @@ def main() -> None:
                     f"{one[k]:.3g}" if one[k] is not None else "–"
                     for k in ("per_second", "ratio", "fraction_of_peak", "peak_mb")
                 ]
-                print(f"{one['what']:<78}" + "".join(f"{t:>10}" for t in told), flush=True)
+                print(f"{one['what']:<86}" + "".join(f"{t:>10}" for t in told), flush=True)
     if options.json:
         print(json.dumps(found))
 
