@@ -239,7 +239,7 @@ def test_a_file_that_no_scoring_wrote_is_not_replaced(folder: Path, checkpoint: 
 def test_two_runs_do_not_write_one_table(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
 
-    def meanwhile(done: int, total: int) -> None:
+    def meanwhile(done: int, _total: int) -> None:
         if not done:
             with pytest.raises(CaseError, match="another run is writing it"):
                 score(folder, out, checkpoint=checkpoint, workers=1, shard=7)
@@ -254,7 +254,7 @@ def test_a_worker_that_cannot_write_says_why(folder: Path, checkpoint: Path, tmp
     if engine == "ray":
         pytest.importorskip("ray", reason="the extra “ray” is not installed")
 
-    def in_the_way(done: int, total: int) -> None:
+    def in_the_way(done: int, _total: int) -> None:
         if not done:
             next(tmp_path.glob(".t.parquet.parts/*")).joinpath("done").write_text("no folder")
 
