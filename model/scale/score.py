@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from model.cohort.explained import METADATA, read_description
 from model.errors import CaseError
+from model.evaluate import check_outcome
 from model.ingest.card import schema_of
 from model.ingest.cases import CARD_NAME, read_card
 from model.ingest.files import atomic_write_text, unwritable, whole_file
@@ -88,8 +89,9 @@ def score(
     Raises
     ------
     CaseError
-        If the cohort's table cannot be read, no case could be scored, a worker died, this machine has no such device or
-        precision, `out` is a file that no scoring wrote, or another run is writing it.
+        If the cohort's table cannot be read, its outcomes are of another endpoint than the model's, no case could be scored, a
+        worker died, this machine has no such device or precision, `out` is a file that no scoring wrote, or another run is
+        writing it.
     CheckpointError
         If the model cannot be loaded.
     StorageError
@@ -104,8 +106,10 @@ def score(
     name = str(card.get("name") or table.parent.resolve().name)
     rows = shard or (EXPLAINED_SHARD if explain else SHARD)
     schema = schema_of(card, where=str(table.parent / CARD_NAME))
-    identity, groups = _model(checkpoint)
+    identity, of_model = _model(checkpoint)
     found = _looked_through(table, rows, schema)
+    if found.labelled:
+        check_outcome(of_model, schema, where=str(table))
     settings = {
         "format": FORMAT, "model": identity, "explain": explain, "exact": exact, "precision": precision, "batch": batch,
         "rows": rows, "card": card,
@@ -129,11 +133,11 @@ def score(
             done += found.sizes[finished.shard]
             progress(done, total)
         described = {
-            "model": identity, "cohort": name, "outcome": schema.endpoint.short, "key": key, "rows": total,
+            "model": identity, "cohort": name, "outcome": of_model.endpoint.short, "key": key, "rows": total,
             "precision": precision,
         }  # fmt: skip
         if explain:
-            described |= {"explanation": described_explanation(groups, exact=exact)}
+            described |= {"explanation": described_explanation(of_model.groups, exact=exact)}
         try:
             cases, refused = _merged(job, found.shards, out, schema, described)
         except CaseError:  # whatever is mended, the cases must be looked at anew
@@ -199,11 +203,13 @@ def _as_it_is(out: Path, key: str, shards: int) -> Summary | None:
 
 @dataclass(frozen=True)
 class _Manifest:
-    """A cohort's table looked through once: rows of each shard, rows whose case came before, a digest of all."""
+    """A cohort's table looked through once: rows of each shard, rows whose case came before, a digest of all, and whether it has
+    a column of outcomes."""
 
     sizes: list[int]
     doubled: frozenset[int]
     digest: str
+    labelled: bool
 
     @property
     def shards(self) -> int:
@@ -216,10 +222,10 @@ class _Manifest:
 
 def _looked_through(table: Path, rows: int, schema: Schema) -> _Manifest:
     """Rows, pseudonyms, and files by size, time of change and who may read them: a run goes on only with what it began with."""
-    digest, hashes, numbers, sizes = hashlib.sha256(), array("Q"), array("Q"), []
+    digest, hashes, numbers, sizes, labelled = hashlib.sha256(), array("Q"), array("Q"), [], False
     for sheet in iter_sheets(table, schema, rows):
         sizes.append(len(sheet.rows))
-        at = sheet.header.index("case_id")
+        at, labelled = sheet.header.index("case_id"), schema.endpoint.name in sheet.header
         files = [i for i, name in enumerate(sheet.header) if name in PATH_COLUMNS]
         digest.update(repr(sheet).encode())
         for number, row in zip(sheet.numbers, sheet.rows, strict=True):
@@ -238,7 +244,7 @@ def _looked_through(table: Path, rows: int, schema: Schema) -> _Manifest:
     ids = np.frombuffer(hashes, np.uint64)
     _, first = np.unique(ids, return_index=True)
     later = np.setdiff1d(np.arange(len(ids)), first)
-    return _Manifest(sizes, frozenset(int(numbers[i]) for i in later), digest.hexdigest())
+    return _Manifest(sizes, frozenset(int(numbers[i]) for i in later), digest.hexdigest(), labelled)
 
 
 def _stage(job: Job, table: Path, rows: int, schema: Schema) -> None:
@@ -332,12 +338,12 @@ def _side_table(out: Path) -> Path:
     return out.with_name(f"{out.stem}_refused.csv")
 
 
-def _model(checkpoint: Path) -> tuple[str, tuple[Group, ...]]:
-    """Name and hash of the model, and its groups; the networks themselves are loaded by the workers."""
+def _model(checkpoint: Path) -> tuple[str, Schema]:
+    """Name and hash of the model, and its schema; the networks themselves are loaded by the workers."""
     from model.train.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
-    return loaded.identity, loaded.schema.groups
+    return loaded.identity, loaded.schema
 
 
 def described_explanation(groups: Sequence[Group], *, exact: bool) -> dict[str, Any]:

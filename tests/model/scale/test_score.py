@@ -19,7 +19,7 @@ import pytest
 
 from model.cohort.explained import BASE, SHAP, read_description
 from model.errors import CaseError, ProblemError
-from model.evaluate import score_cohort
+from model.evaluate import evaluate_cohort, score_cohort
 from model.ingest.cases import read_cohort
 from model.nets.quick.net import has_bfloat16
 from model.predict import Predictor
@@ -268,6 +268,23 @@ def test_a_device_that_is_not_there_is_told(folder: Path, checkpoint: Path, tmp_
         score(folder, tmp_path / "t.parquet", checkpoint=checkpoint, device="abacus", workers=2)
     with pytest.raises(CaseError, match="no device 'abacus' here"):
         Predictor.load(checkpoint, "abacus")
+
+
+def test_outcomes_of_another_endpoint_are_not_taken_for_the_model_s(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    copy, out = tmp_path / "c", tmp_path / "t.parquet"
+    shutil.copytree(folder, copy)
+    endpoint = {"name": "malignant", "label": "Malignancy", "short": "malignancy", "help": "Cancer in the specimen."}
+    (copy / "cohort.json").write_text(json.dumps({"name": "Other", "endpoint": endpoint}), "utf-8")
+    table = pd.read_csv(copy / "cases.csv", dtype=str, keep_default_na=False)
+    table = table.drop(columns=["llnm", "stage", "positive_nodes", "largest_node_mm", "central_metastasis"])
+    table.assign(malignant="yes").to_csv(copy / "cases.csv", index=False)
+    with pytest.raises(CaseError, match="its outcome is 'malignant', the model predicts 'llnm'"):
+        score(copy, out, checkpoint=checkpoint, workers=1)
+    with pytest.raises(CaseError, match="its outcome is 'malignant', the model predicts 'llnm'"):
+        evaluate_cohort(Predictor.load(checkpoint), read_cohort(copy))
+    table.to_csv(copy / "cases.csv", index=False)  # without outcomes there is none to be taken for another
+    assert score(copy, out, checkpoint=checkpoint, workers=1).cases == 12
+    assert read_description(out)["outcome"] == "LLNM"
 
 
 def test_a_stopped_end_is_made_good(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
