@@ -6,6 +6,8 @@ pages show; any other exception is a fault of ours.
 
 from __future__ import annotations
 
+from functools import partial
+
 
 class ProblemError(Exception):
     """Something the user can mend.
@@ -21,6 +23,10 @@ class ProblemError(Exception):
         end = "" if what.endswith("\n") else ". "  # a list ends its last line itself
         super().__init__(f"{where}: {what}{end}{fix}")
         self.what, self.where, self.fix = what, where, fix
+
+    def __reduce__(self) -> tuple[partial[ProblemError], tuple[()]]:
+        # As exceptions are pickled otherwise, one from a worker process could not be made again here.
+        return partial(type(self), self.what, where=self.where, fix=self.fix), ()
 
 
 class FieldError(ProblemError):

@@ -12,6 +12,7 @@ import pandas as pd
 from model.cohort.discrimination import auroc
 from model.cohort.evaluate import Evaluation, evaluate_table
 from model.encode import MeasuredCase
+from model.errors import CaseError
 from model.features.place import PLACE_COLUMNS, normalised_place
 from model.ingest.cases import Cohort, ViewMasks
 from model.ingest.parts import TARGETS
@@ -65,10 +66,21 @@ def evaluate_scored(scored: pd.DataFrame, cohort: Cohort, *, seed: int = 0) -> E
     return replace(evaluate_table(labelled.assign(llnm=label), seed=seed), **extra)
 
 
+def check_outcome(of_model: Schema, of_cohort: Schema, *, where: str) -> None:
+    """Raise CaseError where a cohort has another endpoint than the model: its outcomes would pass for what the model predicts."""
+    predicted, known = of_model.endpoint.name, of_cohort.endpoint.name
+    if predicted != known:
+        raise CaseError(
+            f"its outcome is {known!r}, the model predicts {predicted!r}", where=where,
+            fix="Name a cohort with the model's outcome, or a model of the cohort's.",
+        )  # fmt: skip
+
+
 def evaluate_cohort(
     predictor: Predictor, cohort: Cohort, *, seed: int = 0, progress: Progress = lambda _done, _total: None
 ) -> Evaluation:
-    """Score a cohort and evaluate it."""
+    """Score a cohort and evaluate it; raises `CaseError` as `check_outcome` does."""
+    check_outcome(predictor.schema, cohort.schema, where=str(cohort.root))
     return evaluate_scored(score_cohort(predictor, cohort, progress=progress), cohort, seed=seed)
 
 

@@ -7,6 +7,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,9 @@ from model.ingest.parts import PROVENANCE, SPACING, TARGETS, Target, clean, id_f
 from model.schema import DEFAULT, VIEWS, Field, Schema, Value, View
 
 TABLE_NAME = "cases.csv"
+csv.field_size_limit(1 << 22)
+"""Letters of a cell: a report of a megabyte is a fault of its row, not of the table."""
+_END = "\0end of the table\0"
 
 
 def image_column(view: View) -> str:
@@ -181,7 +185,11 @@ def _text_lines(path: Path, schema: Schema) -> Iterator[tuple[int, str, list[str
         file.seek(0)
         known = schema.by_name.keys() | _BESIDE.keys()
         separator = max(",;\t", key=lambda s: len({name.strip() for name in first.split(s)} & known))
-        for number, row in enumerate(csv.reader(file, delimiter=separator), 1):
+        for number, row in enumerate(csv.reader(chain(file, [_END]), delimiter=separator), 1):
+            if row == [_END]:
+                return
+            if row and row[-1].endswith(_END):  # the table would seem to end there, and all cases below be lost
+                raise csv.Error(f"row {number} never ends")
             yield number, separator, row
 
 

@@ -86,15 +86,11 @@ def judged(predictor: Predictor, cohort: Cohort, *, progress: Progress = lambda 
     CaseError
         If the cohort has another endpoint, or no case with a known outcome.
     """
-    from model.evaluate import evaluate_scored, score_cohort
+    from model.evaluate import check_outcome, evaluate_scored, score_cohort
 
     subject = Subject.of(predictor.checkpoint)
     endpoint = subject.schema.endpoint
-    if cohort.schema.endpoint.name != endpoint.name:
-        raise CaseError(
-            f"its outcome is {cohort.schema.endpoint.name!r}, the model predicts {endpoint.name!r}", where=str(cohort.root),
-            fix="Name a cohort with the model's outcome.",
-        )  # fmt: skip
+    check_outcome(subject.schema, cohort.schema, where=str(cohort.root))
     known = cohort.table[endpoint.name].notna().to_numpy(bool)
     if not known.any():
         raise CaseError(f"no case with a known {endpoint.name!r}", where=str(cohort.root), fix="Fill in outcomes.")

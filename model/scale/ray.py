@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from model.errors import CaseError
+from model.errors import CaseError, ProblemError
 from model.processes import cores
 from model.scale.job import Done, Job
 from model.scale.local import MEMORY
@@ -29,8 +29,14 @@ class _Worker:
         self.scorer = Scorer(job)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        done = [asdict(self.scorer(int(shard))) for shard in batch["shard"]]
-        return {name: np.array([d[name] for d in done]) for name in done[0]}
+        rows = [self._row(int(shard)) for shard in batch["shard"]]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def _row(self, shard: int) -> dict[str, Any]:
+        try:
+            return {**asdict(self.scorer(shard)), "what": "", "where": "", "fix": ""}
+        except ProblemError as error:  # Ray would tell its own words of it, not ours
+            return {**asdict(Done(shard, 0, 0)), "what": error.what, "where": error.where, "fix": error.fix}
 
 
 def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Iterator[Done]:
@@ -43,7 +49,7 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
     Raises
     ------
     CaseError
-        If Ray is not installed, or the pipeline failed.
+        If Ray is not installed, a worker could not go on, as on a full disk, or the pipeline failed.
     """
     # Nothing is told to anyone about a hospital's runs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -78,6 +84,8 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
             compute=ray.data.ActorPoolStrategy(size=count),
         )  # fmt: skip
         for row in scored.iter_rows():
+            if row["what"]:
+                raise CaseError(row["what"], where=row["where"], fix=row["fix"])
             yield Done(int(row["shard"]), int(row["cases"]), int(row["refused"]))
     except ray.exceptions.RayError as error:
         first = str(error).strip().splitlines()[-1][:300]

@@ -12,10 +12,10 @@ import io
 import json
 import os
 import shutil
-import uuid
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +23,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from model.cohort.explained import METADATA, read_description
 from model.errors import CaseError
+from model.evaluate import check_outcome
 from model.ingest.card import schema_of
 from model.ingest.cases import CARD_NAME, read_card
-from model.ingest.files import atomic_write_text
+from model.ingest.files import atomic_write_text, unwritable, whole_file
 from model.ingest.table import PATH_COLUMNS, TABLE_NAME, iter_sheets
+from model.predict import device_named
 from model.scale import local
 from model.scale.columns import optional
 from model.scale.fast import check_precision
@@ -86,64 +89,127 @@ def score(
     Raises
     ------
     CaseError
-        If the cohort's table cannot be read, no case could be scored, a worker died, or this machine has no such precision.
+        If the cohort's table cannot be read, its outcomes are of another endpoint than the model's, no case could be scored, a
+        worker died, this machine has no such device or precision, `out` is a file that no scoring wrote, or another run is
+        writing it.
     CheckpointError
         If the model cannot be loaded.
+    StorageError
+        If the disk is full or may not be written to.
     """
+    device_named(device)  # before any worker is started
     check_precision(precision, device)
     out = _file(out)
     table = cohort / TABLE_NAME if cohort.is_dir() else cohort
+    _check_replaced(out, table)
     card = read_card(table.parent)
     name = str(card.get("name") or table.parent.resolve().name)
     rows = shard or (EXPLAINED_SHARD if explain else SHARD)
-    parts = out.with_name(f".{out.name}.parts")
     schema = schema_of(card, where=str(table.parent / CARD_NAME))
-    identity, groups = _model(checkpoint)
-    job = Job(
-        cohort=name, provenance="synthetic" if card.get("provenance") == "synthetic" else "user", root=table.parent.resolve(),
-        parts=parts.resolve(), checkpoint=checkpoint.resolve(), device=device, explain=explain, exact=exact, precision=precision,
-        batch=batch,
-    )  # fmt: skip
+    identity, of_model = _model(checkpoint)
     found = _looked_through(table, rows, schema)
+    if found.labelled:
+        check_outcome(of_model, schema, where=str(table))
     settings = {
         "format": FORMAT, "model": identity, "explain": explain, "exact": exact, "precision": precision, "batch": batch,
-        "rows": rows,
+        "rows": rows, "card": card,
     }  # fmt: skip
     key = hashlib.sha256(json.dumps([settings, found.digest], sort_keys=True).encode()).hexdigest()[:32]
-    if read_description(out).get("key") == key:
-        return _as_it_is(out, found.shards)
-    _stage(job, table, rows, schema, key)
-    job = replace(job, doubled=found.doubled)
-    todo = [i for i in range(found.shards) if not job.done(i).exists()]
-    total, done = found.rows, found.rows - sum(found.sizes[i] for i in todo)
-    progress(done, total)
-    for finished in _run(engine, job, todo, workers):
-        done += found.sizes[finished.shard]
+    parts = out.with_name(f".{out.name}.parts").resolve()
+    job = Job(
+        cohort=name, provenance="synthetic" if card.get("provenance") == "synthetic" else "user", root=table.parent.resolve(),
+        parts=parts / key, checkpoint=checkpoint.resolve(), device=device, explain=explain, exact=exact, precision=precision,
+        batch=batch, doubled=found.doubled,
+    )  # fmt: skip
+    with _alone(out):
+        if (there := _as_it_is(out, key, found.shards)) is not None:
+            shutil.rmtree(parts, ignore_errors=True)  # of a run that was stopped after its last step but this
+            return there
+        _stage(job, table, rows, schema)
+        todo = [i for i in range(found.shards) if not job.done(i).exists()]
+        total, done = found.rows, found.rows - sum(found.sizes[i] for i in todo)
         progress(done, total)
-    described = {
-        "model": identity, "cohort": name, "outcome": schema.endpoint.short, "key": key, "rows": total, "precision": precision,
-    }  # fmt: skip
-    if explain:
-        described |= {"explanation": described_explanation(groups, exact=exact)}
-    cases, refused = _merged(job, found.shards, out, schema, described)
-    shutil.rmtree(parts)
+        for finished in _run(engine, job, todo, workers):
+            done += found.sizes[finished.shard]
+            progress(done, total)
+        described = {
+            "model": identity, "cohort": name, "outcome": of_model.endpoint.short, "key": key, "rows": total,
+            "precision": precision,
+        }  # fmt: skip
+        if explain:
+            described |= {"explanation": described_explanation(of_model.groups, exact=exact)}
+        try:
+            cases, refused = _merged(job, found.shards, out, schema, described)
+        except CaseError:  # whatever is mended, the cases must be looked at anew
+            shutil.rmtree(parts, ignore_errors=True)
+            raise
+        shutil.rmtree(parts, ignore_errors=True)
     return Summary(out, cases, refused, _side_table(out) if refused else None, found.shards - len(todo), found.shards)
 
 
-def _as_it_is(out: Path, shards: int) -> Summary:
-    """A table that the same run wrote before."""
+def _check_replaced(out: Path, table: Path) -> None:
+    """Raise CaseError where a file would be lost that no scoring wrote, as the cohort's own table."""
+    where, fix = str(out), "Name another --out, or move that away."
+    try:
+        if out.is_dir():
+            raise CaseError("a folder is there", where=where, fix=fix)
+        if not out.exists() or not out.stat().st_size:
+            return
+    except OSError as error:
+        raise CaseError(f"no name for a file ({error.strerror})", where=where, fix="Name another --out.") from None
+    if table.exists() and out.samefile(table):
+        raise CaseError("this is the cohort's own table", where=where, fix="Name another --out.")
+    try:
+        if out.suffix == ".csv":
+            with out.open(encoding="utf-8", newline="") as file:
+                columns = next(csv.reader([file.readline(1 << 20)]), [])
+        else:
+            columns = pq.read_schema(out).names
+    except (OSError, ValueError, csv.Error, pa.ArrowException):
+        columns = []
+    if not {"case_id", "probability", "logit"} <= set(columns):
+        raise CaseError("a file is there that is no scored table", where=where, fix=fix)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One run at a time writes a table: another one would throw its parts away."""
+    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise CaseError("another run is writing it", where=str(out), fix="Wait for its end, or name another --out.") from None
+    except OSError as error:
+        raise unwritable(error, out.parent) from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _as_it_is(out: Path, key: str, shards: int) -> Summary | None:
+    """A table that the same run wrote before; None where it did not, or not all of it is there."""
+    described = read_description(out)
+    if described.get("key") != key:
+        return None
     side_table, cases = _side_table(out), pq.read_metadata(out).num_rows
-    refused = read_description(out)["rows"] - cases
+    refused = described["rows"] - cases
+    if refused and not side_table.exists():
+        return None
     return Summary(out, cases, refused, side_table if refused else None, shards, shards)
 
 
 @dataclass(frozen=True)
 class _Manifest:
-    """A cohort's table looked through once: rows of each shard, rows whose case came before, a digest of all."""
+    """A cohort's table looked through once: rows of each shard, rows whose case came before, a digest of all, and whether it has
+    a column of outcomes."""
 
     sizes: list[int]
     doubled: frozenset[int]
     digest: str
+    labelled: bool
 
     @property
     def shards(self) -> int:
@@ -155,11 +221,11 @@ class _Manifest:
 
 
 def _looked_through(table: Path, rows: int, schema: Schema) -> _Manifest:
-    """Rows, pseudonyms, and files by size and time of change: a run goes on only with what it began with."""
-    digest, hashes, numbers, sizes = hashlib.sha256(), array("Q"), array("Q"), []
+    """Rows, pseudonyms, and files by size, time of change and who may read them: a run goes on only with what it began with."""
+    digest, hashes, numbers, sizes, labelled = hashlib.sha256(), array("Q"), array("Q"), [], False
     for sheet in iter_sheets(table, schema, rows):
         sizes.append(len(sheet.rows))
-        at = sheet.header.index("case_id")
+        at, labelled = sheet.header.index("case_id"), schema.endpoint.name in sheet.header
         files = [i for i, name in enumerate(sheet.header) if name in PATH_COLUMNS]
         digest.update(repr(sheet).encode())
         for number, row in zip(sheet.numbers, sheet.rows, strict=True):
@@ -174,25 +240,27 @@ def _looked_through(table: Path, rows: int, schema: Schema) -> _Manifest:
                         there = os.stat(table.parent / row[i].strip())
                     except (OSError, ValueError):
                         continue  # told when the shard is read
-                    digest.update(f"{there.st_size} {there.st_mtime_ns} ".encode())
+                    digest.update(f"{there.st_size} {there.st_mtime_ns} {there.st_mode} ".encode())
     ids = np.frombuffer(hashes, np.uint64)
     _, first = np.unique(ids, return_index=True)
     later = np.setdiff1d(np.arange(len(ids)), first)
-    return _Manifest(sizes, frozenset(int(numbers[i]) for i in later), digest.hexdigest())
+    return _Manifest(sizes, frozenset(int(numbers[i]) for i in later), digest.hexdigest(), labelled)
 
 
-def _stage(job: Job, table: Path, rows: int, schema: Schema, key: str) -> None:
-    """Lay the shards ready, unless the same run did before; the parts of another run are thrown away."""
+def _stage(job: Job, table: Path, rows: int, schema: Schema) -> None:
+    """Lay the shards ready, unless the same run did before; the parts of another run are thrown away.
+
+    Every run has a folder of its own for its parts: what a worker of a killed one still writes is not taken for this one's.
+    """
     plan = job.parts / "plan.json"
-    if plan.exists() and json.loads(plan.read_text("utf-8")).get("key") == key:
+    if plan.exists():
         return
-    shutil.rmtree(job.parts, ignore_errors=True)
+    shutil.rmtree(job.parts.parent, ignore_errors=True)
     from model.scale.shard import write_given
 
     for i, sheet in enumerate(iter_sheets(table, schema, rows)):
         write_given(job, i, sheet)
-    (job.parts / "done").mkdir(parents=True, exist_ok=True)
-    atomic_write_text(plan, json.dumps({"key": key}))
+    atomic_write_text(plan, json.dumps({"cohort": job.cohort}))  # all of them are there
 
 
 def _run(engine: Engine, job: Job, shards: list[int], workers: int | None) -> Iterator[Done]:
@@ -222,36 +290,28 @@ def _merged(job: Job, shards: int, out: Path, cohort: Schema, described: dict[st
                     column = metadata.row_group(group).column(i)
                     held[name] += column.num_values - column.statistics.null_count
     if not cases:
-        told = "; ".join(f"{case}: {why}" for case, why in refused[:3])
+        told = "; ".join(f"{case}: {why if len(why) <= 300 else f'{why[:300]}…'}" for case, why in refused[:3])
         raise CaseError(f"none of {len(refused):,} cases could be scored ({told})", where="score", fix="Mend them.")
     kept = [name for name in schema.names if held.get(name, 1)]
     metadata = {METADATA: json.dumps(described)}
     chosen = pa.schema([schema.field(name) for name in kept], metadata)
-    _written(files, out, chosen)
     side_table = _side_table(out)
-    if refused:
+    if refused:  # before the table, which tells that all is done
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("case_id", "reason"), *refused])
         atomic_write_text(side_table, text.getvalue())
-    else:
+    _written(files, out, chosen)
+    if not refused:
         side_table.unlink(missing_ok=True)
     return cases, len(refused)
 
 
 def _written(files: list[Path], out: Path, schema: pa.Schema) -> None:
     """Write the shards one after another, some rows at a time; the file is whole or not there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        with pa_csv.CSVWriter(partial, schema) if out.suffix == ".csv" else pq.ParquetWriter(partial, schema) as writer:
-            for block in _blocks(files, schema):
-                writer.write_table(block)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, out)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    opened = pa_csv.CSVWriter if out.suffix == ".csv" else pq.ParquetWriter
+    with whole_file(out) as partial, opened(partial, schema) as writer:
+        for block in _blocks(files, schema):
+            writer.write_table(block)
 
 
 def _blocks(files: list[Path], schema: pa.Schema, rows: int = 1 << 14) -> Iterator[pa.Table]:
@@ -278,12 +338,12 @@ def _side_table(out: Path) -> Path:
     return out.with_name(f"{out.stem}_refused.csv")
 
 
-def _model(checkpoint: Path) -> tuple[str, tuple[Group, ...]]:
-    """Name and hash of the model, and its groups; the networks themselves are loaded by the workers."""
+def _model(checkpoint: Path) -> tuple[str, Schema]:
+    """Name and hash of the model, and its schema; the networks themselves are loaded by the workers."""
     from model.train.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
-    return loaded.identity, loaded.schema.groups
+    return loaded.identity, loaded.schema
 
 
 def described_explanation(groups: Sequence[Group], *, exact: bool) -> dict[str, Any]:

@@ -158,14 +158,17 @@ def read_given(job: Job, shard: int, schema: Schema) -> tuple[Cohort, Refused]:
     width = int(metadata[b"columns"])
     header = [name.split(" ", 1)[1] for name in table.column_names[1 : width + 1]]
     columns = [column.to_pylist() for column in table.columns[1:]]
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    numbers = table.column(NUMBER).to_pylist()
-    parsed, faults, _ = parse_sheet(Sheet(header, rows, numbers, metadata[SEPARATOR].decode()), job.root, schema)
+    given = dict(zip(table.column(NUMBER).to_pylist(), map(list, zip(*columns, strict=True)), strict=True))
+    # They are taken out first: whether the earlier row lies in the same shard must not matter.
+    doubled = {number: given.pop(number) for number in job.doubled & given.keys()}
+    numbers = list(given)
+    parsed, faults, _ = parse_sheet(Sheet(header, list(given.values()), numbers, metadata[SEPARATOR].decode()), job.root, schema)
     told: dict[int, list[str]] = {}
     for number, fault in faults:
         told.setdefault(number, []).append(fault)
     names = dict(zip(numbers, parsed["case_id"], strict=True))
-    for number in job.doubled & names.keys():
+    for number, row in doubled.items():
+        names[number] = row[header.index("case_id")].strip()
         told[number] = ["case_id: an earlier row has this case; keep one"]
     refused = [(names[n] or f"row {n}", f"row {n}: {'; '.join(found)}") for n, found in sorted(told.items())]
     usable = parsed[[n not in told for n in numbers]].reset_index(drop=True)

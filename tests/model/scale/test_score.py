@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -17,13 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.cohort.explained import BASE, SHAP, read_description
-from model.errors import CaseError
-from model.evaluate import score_cohort
+from model.errors import CaseError, ProblemError
+from model.evaluate import evaluate_cohort, score_cohort
 from model.ingest.cases import read_cohort
 from model.nets.quick.net import has_bfloat16
 from model.predict import Predictor
 from model.scale import shard as shards
-from model.scale.score import score
+from model.scale.score import Engine, score
 from model.schema import GROUPS
 from model.train.checkpoint import save_checkpoint
 
@@ -104,9 +105,9 @@ def test_goes_on_after_kill_9_with_what_is_missing(
         "--checkpoint", str(checkpoint), "--explain", "shap", "--workers", "2", "--shard", "1",
     ]  # fmt: skip
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[3])
-    done = out.with_name(".scored.parquet.parts") / "done"
+    parts = out.with_name(".scored.parquet.parts")
     until = time.monotonic() + 60
-    while len(list(done.glob("[0-9]*.parquet"))) < 2 and time.monotonic() < until:
+    while len(list(parts.glob("*/done/[0-9]*.parquet"))) < 2 and time.monotonic() < until:
         time.sleep(0.01)
     children = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(running.pid)], capture_output=True, text=True
@@ -119,7 +120,7 @@ def test_goes_on_after_kill_9_with_what_is_missing(
         while alive(pid) and time.monotonic() < until:
             time.sleep(0.05)
         assert not alive(pid)
-    there = len(list(done.glob("[0-9]*.parquet")))
+    there = len(list(parts.glob("*/done/[0-9]*.parquet")))
     assert 2 <= there < 12
     finished = score(folder, out, checkpoint=checkpoint, explain=True, workers=1, shard=1)
     assert (finished.kept, finished.cases) == (there, 12)
@@ -190,8 +191,116 @@ def test_nothing_that_can_be_scored_is_told(folder: Path, checkpoint: Path, tmp_
     shutil.copytree(folder, bad)
     shutil.rmtree(bad / "images")
     with pytest.raises(CaseError, match="none of 12 cases could be scored"):
-        score(bad, tmp_path / "t.parquet", checkpoint=checkpoint, workers=1)
-    assert not (tmp_path / "t.parquet").exists()
+        score(bad, tmp_path / "out" / "t.parquet", checkpoint=checkpoint, workers=1)
+    assert not list((tmp_path / "out").iterdir())  # nothing that a run after mending would go on with
+
+
+def test_a_doubled_case_is_kept_once_whatever_the_shards(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    bad = spoilt(folder, tmp_path / "bad")
+    tables = []
+    for shard in (3, 12):  # the two rows apart, and together
+        out = tmp_path / f"{shard}.parquet"
+        score(bad, out, checkpoint=checkpoint, workers=1, shard=shard)
+        told = pd.read_csv(out.with_name(f"{shard}_refused.csv"))
+        tables.append((list(pd.read_parquet(out)["case_id"]), dict(told.to_numpy().tolist())))
+    assert tables[0] == tables[1]
+
+
+def test_a_report_of_a_megabyte_is_a_fault_of_its_row(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "c"
+    shutil.copytree(folder, copy)
+    with (copy / "cases.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    rows[2][header.index("report_text")] = "Hypoechoic. " * 90_000
+    with (copy / "cases.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    done = score(copy, tmp_path / "t.parquet", checkpoint=checkpoint, workers=1)
+    assert (done.cases, done.refused) == (11, 1)
+    assert "1,079,999 characters" in (tmp_path / "t_refused.csv").read_text("utf-8")
+
+
+def test_a_file_that_no_scoring_wrote_is_not_replaced(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "c"
+    shutil.copytree(folder, copy)
+    before = (copy / "cases.csv").read_bytes()
+    with pytest.raises(CaseError, match="the cohort's own table"):
+        score(copy, copy / "cases.csv", checkpoint=checkpoint)
+    assert (copy / "cases.csv").read_bytes() == before
+    for name in ("notes.csv", "notes.parquet"):
+        (tmp_path / name).write_text("what I found\n")
+        with pytest.raises(CaseError, match="no scored table"):
+            score(copy, tmp_path / name, checkpoint=checkpoint)
+        assert (tmp_path / name).read_text() == "what I found\n"
+    (tmp_path / "f.parquet").mkdir()
+    with pytest.raises(CaseError, match="a folder"):
+        score(copy, tmp_path / "f.parquet", checkpoint=checkpoint)
+
+
+def test_two_runs_do_not_write_one_table(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+
+    def meanwhile(done: int, _total: int) -> None:
+        if not done:
+            with pytest.raises(CaseError, match="another run is writing it"):
+                score(folder, out, checkpoint=checkpoint, workers=1, shard=7)
+
+    assert score(folder, out, checkpoint=checkpoint, workers=1, progress=meanwhile).cases == 12
+    assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_worker_that_cannot_write_says_why(folder: Path, checkpoint: Path, tmp_path: Path, engine: Engine) -> None:
+    """Its words come through two processes, and nothing but the parts of the run is left."""
+    if engine == "ray":
+        pytest.importorskip("ray", reason="the extra “ray” is not installed")
+
+    def in_the_way(done: int, _total: int) -> None:
+        if not done:
+            next(tmp_path.glob(".t.parquet.parts/*")).joinpath("done").write_text("no folder")
+
+    with pytest.raises(ProblemError, match="done: cannot be written"):
+        score(folder, tmp_path / "t.parquet", checkpoint=checkpoint, engine=engine, workers=2, shard=5, progress=in_the_way)
+    assert [p.name for p in tmp_path.iterdir()] == [".t.parquet.parts"]
+
+
+def test_a_device_that_is_not_there_is_told(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match="no device 'abacus' here"):
+        score(folder, tmp_path / "t.parquet", checkpoint=checkpoint, device="abacus", workers=2)
+    with pytest.raises(CaseError, match="no device 'abacus' here"):
+        Predictor.load(checkpoint, "abacus")
+
+
+def test_outcomes_of_another_endpoint_are_not_taken_for_the_model_s(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    copy, out = tmp_path / "c", tmp_path / "t.parquet"
+    shutil.copytree(folder, copy)
+    endpoint = {"name": "malignant", "label": "Malignancy", "short": "malignancy", "help": "Cancer in the specimen."}
+    (copy / "cohort.json").write_text(json.dumps({"name": "Other", "endpoint": endpoint}), "utf-8")
+    table = pd.read_csv(copy / "cases.csv", dtype=str, keep_default_na=False)
+    table = table.drop(columns=["llnm", "stage", "positive_nodes", "largest_node_mm", "central_metastasis"])
+    table.assign(malignant="yes").to_csv(copy / "cases.csv", index=False)
+    with pytest.raises(CaseError, match="its outcome is 'malignant', the model predicts 'llnm'"):
+        score(copy, out, checkpoint=checkpoint, workers=1)
+    with pytest.raises(CaseError, match="its outcome is 'malignant', the model predicts 'llnm'"):
+        evaluate_cohort(Predictor.load(checkpoint), read_cohort(copy))
+    table.to_csv(copy / "cases.csv", index=False)  # without outcomes there is none to be taken for another
+    assert score(copy, out, checkpoint=checkpoint, workers=1).cases == 12
+    assert read_description(out)["outcome"] == "LLNM"
+
+
+def test_a_stopped_end_is_made_good(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """The table is there, but the side table or the tidying up is not."""
+    bad = spoilt(folder, tmp_path / "bad")
+    out = tmp_path / "t.parquet"
+    first = score(bad, out, checkpoint=checkpoint, workers=1)
+    assert first.side_table is not None
+    told = first.side_table.read_text("utf-8")
+    first.side_table.unlink()
+    (tmp_path / ".t.parquet.parts" / "x").mkdir(parents=True)
+    assert score(bad, out, checkpoint=checkpoint, workers=1).refused == 5
+    assert first.side_table.read_text("utf-8") == told
+    (tmp_path / ".t.parquet.parts" / "x").mkdir(parents=True)
+    assert score(bad, out, checkpoint=checkpoint, workers=1).kept == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_other_settings_or_another_table_begin_anew(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -207,6 +316,10 @@ def test_other_settings_or_another_table_begin_anew(folder: Path, checkpoint: Pa
     before = out.stat().st_mtime_ns
     score(copy, out, checkpoint=checkpoint, workers=1)
     assert out.stat().st_mtime_ns != before
+    card = json.loads((copy / "cohort.json").read_text("utf-8"))
+    (copy / "cohort.json").write_text(json.dumps({**card, "name": "Renamed"}), "utf-8")
+    score(copy, out, checkpoint=checkpoint, workers=1)
+    assert read_description(out)["cohort"] == "Renamed"
 
 
 def test_parquet_in_and_csv_out(folder: Path, checkpoint: Path, scored: pd.DataFrame, tmp_path: Path) -> None:
