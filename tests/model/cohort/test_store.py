@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.cohort.calibration import calibration_bins
-from model.cohort.clean import NoLabelError
 from model.cohort.curves import risk_by_bins
 from model.cohort.faults import RowsError
 from model.cohort.position import PositionRisk, risk_by_position
 from model.cohort.scores import ScoredCases
 from model.cohort.selection import CATEGORIES, RANGES, Filters, Region
+from model.cohort.source import NoLabelError
 from model.cohort.store import CohortStore
 from model.errors import StatisticsError
 
