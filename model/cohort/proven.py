@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.cohort.check import Found, faults_of, numbers_of
-from model.cohort.fields import COUNTED, field_of
+from model.cohort.explained import read_description
+from model.cohort.fields import COUNTED, field_of, ranged
 from model.errors import StatisticsError
 from model.schema import Field
 
@@ -50,6 +51,7 @@ def read_proven(source: Path, columns: Mapping[str, str], row: int | None = None
     StatisticsError
         If a value is at fault although the file's statistics deny it; rows are named.
     """
+    told = read_description(source)
     file, found, done = pq.ParquetFile(source, pre_buffer=True), Found(), dict[str, pa.ChunkedArray]()
     groups, before = range(file.num_row_groups), 0
     if row is not None:
@@ -62,7 +64,7 @@ def read_proven(source: Path, columns: Mapping[str, str], row: int | None = None
         assert spec is not None
         found.rows = before
         for part in table[raw].chunks:
-            parts.append(numbers_of(part, spec, raw, found)[name])
+            parts.append(numbers_of(part, ranged(spec, told), raw, found)[name])
             found.rows += len(part)
         done[name] = pa.chunked_array(parts, pa.float64())
         if row is not None:

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from model.cohort.fields import PROBABILITY, field_of
+from model.cohort.explained import read_description
+from model.cohort.fields import PROBABILITY, field_of, ranged
 from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, column_of
 from model.errors import StatisticsError
 from model.ingest.messages import short
@@ -60,7 +61,8 @@ def columns_of(source: Path, probability: str | None, label: str | None) -> tupl
         with pyarrow.csv.open_csv(source, **_csv_options(source)) as head:
             names = head.schema.names
         known = _known(names, source, probability, label)
-    return known, [n for n in names if n not in known]
+    told = read_description(source)
+    return {raw: ranged(spec, told) for raw, spec in known.items()}, [n for n in names if n not in known]
 
 
 def _known(names: list[str], source: Path, probability: str | None, label: str | None) -> dict[str, Field]:

@@ -25,6 +25,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from model.cohort.explained import METADATA, read_description
+from model.cohort.fields import own_ranges
 from model.errors import CaseError
 from model.ingest.card import schema_of
 from model.ingest.cases import CARD_NAME, read_card
@@ -122,6 +123,7 @@ def score(
         progress(done, total)
     described = {
         "model": identity, "cohort": name, "outcome": schema.endpoint.short, "key": key, "rows": total, "precision": precision,
+        "ranges": own_ranges(schema.fields),
     }  # fmt: skip
     if explain:
         described |= {"explanation": described_explanation(groups, exact=exact)}
