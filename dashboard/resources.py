@@ -322,17 +322,21 @@ def scored_cases(model: str, folder: str) -> OpenCohort:
     import pyarrow.parquet as pq
 
     from model.cohort.explained import METADATA
+    from model.cohort.fields import own_ranges
     from model.evaluate import score_cohort
 
-    endpoint = loaded(model).schema.endpoint
-    scored = score_cohort(loaded(model), _read_cohort(folder))
+    endpoint, cohort = loaded(model).schema.endpoint, _read_cohort(folder)
+    scored = score_cohort(loaded(model), cohort)
     known = scored[scored[endpoint.name].notna()].rename(columns={endpoint.name: "llnm"})
     if known.empty:
         raise CaseError(
             f"none of {len(scored):,} cases has a value in the column {endpoint.name}", where=Path(folder).name,
             fix="Choose another table.",
         )  # fmt: skip
-    told = {"model": model, "outcome": endpoint.short, "without_outcome": len(scored) - len(known)}
+    told = {
+        "model": model, "outcome": endpoint.short, "without_outcome": len(scored) - len(known),
+        "ranges": own_ranges(cohort.schema.fields),
+    }  # fmt: skip
     table = pa.Table.from_pandas(known.drop(columns="outcome", errors="ignore"), preserve_index=False)
     place = TemporaryDirectory(prefix="llnm-")
     file = Path(place.name) / "scored.parquet"

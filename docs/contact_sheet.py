@@ -76,6 +76,8 @@ def _half_width(rest: Picture, axis: int) -> float:
 def compare(folder: Path) -> None:
     """A table: median and range of each statistic, synthetic and real."""
     real = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg") and "mask" not in p.stem)
+    if not real:
+        raise SystemExit(f"{folder}: no PNG or JPEG picture there. Name a folder of real pictures.")
     rows = {"synthetic": [statistics(f) for f in samples()], "real": [statistics(f) for f in real]}
     print(f"| statistic | synthetic (n = {len(rows['synthetic'])}) | real (n = {len(real)}) |\n| --- | --- | --- |")
     for name in rows["synthetic"][0]:

@@ -40,8 +40,8 @@ def sets(model: str, measured: MeasuredCase, prediction: Prediction) -> None:
         hide_index=True,
     )
     st.caption(
-        f"Split conformal sets by label, from {limits.positives + limits.negatives} validation cases ({limits.positives} with "
-        f"{known}, {limits.negatives} without). The stated coverage is an average over cases like those, in each of the two "
+        f"Split conformal sets by label, from {limits.positives + limits.negatives:,} validation cases ({limits.positives:,} "
+        f"with {known}, {limits.negatives:,} without). The stated coverage is an average over cases like those, in each of the two "
         "groups; it says nothing of one patient, and need not hold where patients or machines differ."
     )
     if not resources.is_shipped(model):
@@ -139,6 +139,7 @@ def unknown(key: str, model: str, measured: MeasuredCase) -> None:
     )  # fmt: skip
     with st.expander(f"The values tried for {len(found)} missing field{'s' if len(found) > 1 else ''}"):
         shown = missing_table(found)
-        for column in ("probability", "as it is", "width"):
+        for column in ("probability", "as it is"):
             shown[column] = [percent(v, 1) for v in shown[column]]
+        shown["width"] = [f"{100 * v:.1f} pp" for v in shown["width"]]
         st.dataframe(shown, hide_index=True)

@@ -16,7 +16,6 @@ from dashboard.figures import drivers as draw
 from dashboard.figures.drivers import field_label
 from dashboard.figures.style import percent
 from dashboard.parts import Method, asked, case_link, figure, literal, missing
-from model.cohort.clean import SCORES
 from model.cohort.drivers import (
     FEW_IN_LEVEL,
     FEWEST,
@@ -35,6 +34,7 @@ from model.cohort.drivers import (
     worst,
 )
 from model.cohort.explained import BASE, SHAP, Explanations, explanations
+from model.cohort.fields import SCORES
 from model.cohort.scores import FloatArray
 from model.errors import StatisticsError
 from model.schema import DEFAULT, FIELD

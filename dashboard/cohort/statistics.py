@@ -9,8 +9,8 @@ from dashboard import resources
 from dashboard.cohort.part import Part, by_content, panel, written
 from dashboard.figures.quality import told
 from dashboard.parts import Method, asked, literal, methods, missing, problem
-from model.cohort.clean import SPLIT
 from model.cohort.discrimination import Estimate
+from model.cohort.fields import SPLIT
 from model.cohort.regression import VARIABLES, Regression, as_table, odds_ratios
 from model.cohort.table_one import table_one, to_latex, to_word
 from model.errors import StatisticsError

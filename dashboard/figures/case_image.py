@@ -28,6 +28,9 @@ GRID_POINTS = 32
 
 _SMALL_SHARE = 0.3
 _SCALE_LENGTHS_MM = (20, 10, 5, 2, 1)
+_LABEL_FONT = 14
+_SHOWN_WIDTHS = (350, 530)
+"""Of a picture on the Case page, on a phone and on a desktop, in screen pixels."""
 
 
 def picture(
@@ -85,12 +88,12 @@ def picture(
                 name=name,
                 hoverinfo="name",
             )
+    ratio = 1.0 if spacing_mm is None else spacing_mm[0] / spacing_mm[1]
     if capsule is not None:
-        _capsule_line(figure, capsule, (r0, r1, c0, c1))
+        _capsule_line(figure, capsule, nodule, (r0, r1, c0, c1), ratio, height)
     if spacing_mm is not None:
         _scale_bar(figure, spacing_mm, (r0, r1, c0, c1))
     styled(figure, height=height)
-    ratio = 1.0 if spacing_mm is None else spacing_mm[0] / spacing_mm[1]
     figure.update_xaxes(visible=False, range=[c0 - 0.5, c1 - 0.5], constrain="domain", fixedrange=True)
     figure.update_yaxes(
         visible=False,
@@ -259,22 +262,53 @@ def _colour_bar(figure: go.Figure, low: float, high: float, scale: list[list[obj
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 58})
 
 
-def _capsule_line(figure: go.Figure, capsule: CapsuleDistance, window: Box) -> None:
+def _capsule_line(
+    figure: go.Figure, capsule: CapsuleDistance, nodule: Mask | None, window: Box, ratio: float, height: int
+) -> None:
     (r0, c0), (r1, c1) = capsule.nodule_point, capsule.capsule_point
     figure.add_scatter(
         x=[c0, c1], y=[r0, r1], mode="lines+markers", line={"color": CAPSULE, "width": 3},
         marker={"size": 6, "color": CAPSULE}, name="Capsule distance", hovertemplate=distance_label(capsule) + "<extra></extra>",
     )  # fmt: skip
-    # Beyond the capsule, away from the nodule, unless that is off the picture.
-    along, r_low, r_high, c_low, c_high = abs(r1 - r0) > abs(c1 - c0), *window
-    place: dict[str, object] = {"xanchor": "center", "yshift": 16 if r1 < r0 else -16}
-    if not along or not r_low + 0.12 * (r_high - r_low) < r1 < r_high - 0.12 * (r_high - r_low):
-        right = c1 > c0 if c_low + 0.3 * (c_high - c_low) < c1 < c_high - 0.3 * (c_high - c_low) else c1 < (c_low + c_high) / 2
-        place = {"xanchor": "left" if right else "right", "xshift": 8 if right else -8}
+    right, down = _label_offset(capsule, nodule, window, ratio, height)
     figure.add_annotation(
-        x=c1, y=r1, text=distance_label(capsule), showarrow=False, font={"color": "#ffffff", "size": 14},
-        bgcolor="rgba(160,20,20,0.85)", borderpad=3, **place,
+        x=c1, y=r1, ax=right, ay=down, text=distance_label(capsule), font={"color": "#ffffff", "size": _LABEL_FONT}, borderpad=3,
+        bgcolor="rgba(160,20,20,0.85)", arrowcolor=CAPSULE, arrowhead=0, arrowwidth=1.5,
     )  # fmt: skip
+
+
+def _label_offset(
+    capsule: CapsuleDistance, nodule: Mask | None, window: Box, ratio: float, height: int
+) -> tuple[float, float]:
+    """Where the middle of the distance's label stands from the capsule point: (right, down) in screen pixels.
+
+    The nearest place, beyond the capsule if it can be, where the label lies on the picture, but neither on the nodule nor
+    on the line, on a desktop and on a phone.
+    """
+    (r0, c0), (r1, c1), (low_r, high_r, low_c, high_c) = capsule.nodule_point, capsule.capsule_point, window
+    half = np.array([0.3 * _LABEL_FONT * len(distance_label(capsule)) + 6, 0.65 * _LABEL_FONT + 6])  # (right, down)
+    line = np.linspace((r0, c0), (r1, c1), 9)[:-1]
+    apart = nodule if nodule is not None else np.zeros((high_r, high_c), bool)
+    scales = [min(w / (high_c - low_c), height / ((high_r - low_r) * ratio)) for w in _SHOWN_WIDTHS]
+    outwards = float(np.arctan2((r1 - r0) * ratio, c1 - c0))
+
+    def hidden(offset: npt.NDArray[np.float64]) -> float:
+        """Pixels that the label would hide, or lie beyond the picture by; 0 where it is in nobody's way."""
+        total = 0.0
+        for scale in scales:
+            per = np.array([scale, scale * ratio])  # screen pixels of a column and of a row
+            (left, top), (right, bottom) = (c1, r1) + (offset - half) / per, (c1, r1) + (offset + half) / per
+            total += max(low_c - left, 0) + max(right - high_c, 0) + max(low_r - top, 0) + max(bottom - high_r, 0)
+            total += apart[max(int(top), 0) : max(int(bottom) + 2, 0), max(int(left), 0) : max(int(right) + 2, 0)].sum()
+            total += ((line > (top, left)) & (line < (bottom, right))).all(1).sum()
+        return float(total)
+
+    angles = outwards + np.array([0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6]) * np.pi / 8
+    ways = [np.array([np.cos(a), np.sin(a)]) for a in angles]
+    places = [way * (np.abs(way) @ half + gap) for gap in (4, 16, 32) for way in ways]
+    free = next((place for place in places if not hidden(place)), None)
+    right, down = min(places, key=hidden) if free is None else free
+    return float(right), float(down)
 
 
 def _scale_bar(figure: go.Figure, spacing_mm: tuple[float, float], window: Box) -> None:

@@ -23,6 +23,8 @@ _BLANK = re.compile(r"\s+")
 _NODE, _INK = "#5b6770", "#16232b"
 _GROUNDED = 0.12
 """Words that add less than this share of the strongest one's stay without ground."""
+_HALO = ", ".join(f"{x}px {y}px 1px #fff" for x in (-3, -1, 1, 3) for y in (-2, 0, 2))
+"""Shadows that leave no link thinner than the letters in sight behind them, in either theme."""
 _HAIR = 0.004
 """Thinnest link, as a share of all: plotly leaves out what has no width, and with it the label."""
 
@@ -94,7 +96,7 @@ def sankey(scores: FeatureScores, shapley: ShapleyResult) -> go.Figure:
                 "source": sources, "target": targets, "value": widths, "color": colours, "customdata": told,
                 "hovertemplate": "%{source.label} → %{target.label}: %{customdata}<extra></extra>",
             },
-            textfont={"size": 13, "color": _INK, "shadow": "0 0 3px #fff, 0 0 3px #fff, 0 0 3px #fff"},  # on any ground
+            textfont={"size": 13, "color": _INK, "shadow": _HALO},
         )
     )  # fmt: skip
     styled(figure, height=80 + 36 * len(nodes))

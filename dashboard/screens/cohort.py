@@ -16,10 +16,10 @@ from dashboard.cohort.part import Part, safe
 from dashboard.figures.style import percent
 from dashboard.parts import choose_picture_format, literal, missing, problem
 from model.cohort import SERVED
-from model.cohort.clean import NoLabelError
 from model.cohort.discrimination import wilson
 from model.cohort.faults import RowsError
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
+from model.cohort.source import NoLabelError
 from model.cohort.store import CohortStore
 from model.errors import CaseError, ProblemError
 from model.schema import FIELD

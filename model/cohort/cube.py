@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.cohort.calibration import CalibrationBin
-from model.cohort.clean import BINS, STEPS_PER_MM
+from model.cohort.codes import BINS, STEPS_PER_MM
 from model.cohort.curves import RiskBin
 from model.cohort.discrimination import Rate, wilson
 from model.cohort.position import PLACES, PositionRisk

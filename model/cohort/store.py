@@ -23,9 +23,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.cohort.clean import BINS, KNOWN, NO_STEP, bands, clean, read_proven
+from model.cohort.clean import clean
+from model.cohort.codes import BINS, NO_STEP, bands
 from model.cohort.cube import AXES, Aggregate, Cube, aggregate, widths
 from model.cohort.faults import RowsError
+from model.cohort.fields import KNOWN
+from model.cohort.proven import read_proven
 from model.cohort.scores import FloatArray
 from model.cohort.selection import CATEGORIES, RANGES, STEPS, Filters
 from model.errors import StatisticsError

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from model.cohort.explained import METADATA, read_description
+from model.cohort.fields import own_ranges
 from model.errors import CaseError
 from model.evaluate import check_outcome
 from model.ingest.card import schema_of
@@ -134,7 +135,7 @@ def score(
             progress(done, total)
         described = {
             "model": identity, "cohort": name, "outcome": of_model.endpoint.short, "key": key, "rows": total,
-            "precision": precision,
+            "precision": precision, "ranges": own_ranges(schema.fields),
         }  # fmt: skip
         if explain:
             described |= {"explanation": described_explanation(of_model.groups, exact=exact)}

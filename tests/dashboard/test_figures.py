@@ -53,6 +53,29 @@ def test_picture_keeps_its_own_pixels_and_proportions(discs) -> None:
     assert any(t.endswith(" mm") for t in said)
 
 
+@pytest.mark.parametrize("direction", [0, 45, 90, 135, 180, 225, 270, 315])
+@pytest.mark.parametrize("width", [350, 530])
+def test_the_distance_s_label_leaves_the_nodule_in_sight(direction: float, width: int) -> None:
+    y, x = np.mgrid[:256, :340]
+    gland = np.hypot(x - 170, y - 128) <= 112  # reaches nearly to the picture's upper and lower edge
+    at = 170 + 88 * np.cos(np.radians(direction)), 128 + 88 * np.sin(np.radians(direction))
+    nodule = np.hypot(x - at[0], y - at[1]) <= 20
+    drawn = picture(
+        np.zeros(gland.shape, np.float32), spacing_mm=(0.1, 0.1), nodule=nodule, gland=gland,
+        capsule=capsule_distance(gland, nodule, (0.1, 0.1)),
+    )  # fmt: skip
+    (label,) = [a for a in drawn.layout.annotations if a.text.startswith("0.")]
+    scale = min(width / 340, drawn.layout.height / 256)
+    column, row = label.x + label.ax / scale, label.y + label.ay / scale
+    covered = (np.abs(x - column) < 26 / scale) & (np.abs(y - row) < 13 / scale)  # the box is 52 × 26 screen pixels
+    assert not (covered & nodule).any()
+    assert column - 26 / scale >= 0
+    assert column + 26 / scale <= 340
+    assert row - 13 / scale >= 0
+    assert row + 13 / scale <= 256
+    assert np.hypot(label.ax, label.ay) < 70
+
+
 def test_distance_without_spacing_is_in_percent_never_in_mm(discs) -> None:
     nodule, gland = discs
     drawn = picture(np.zeros((ROWS, COLUMNS), np.float32), capsule=capsule_distance(gland, nodule, None))

@@ -21,6 +21,7 @@ CARD = {
     "fields": [
         {"name": "neck", "label": "Neck examination", "kind": "category", "values": ["none", "left", "right"]},
         {"name": "tsh", "label": "TSH", "kind": "number", "unit": "mIU/L", "low": 0, "high": 50},
+        {"name": "age_years", "low": 10},
     ],
 }
 
@@ -32,7 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     cohort, model = root / "cohort", root / "runs" / "neck"
     cohort.mkdir()
     rows = [
-        f"t-{i:02d},{30 + i % 40},{'none' if i % 3 else 'left'},{1 + i % 7},{'yes' if (i % 3 == 0) != (i % 7 == 0) else 'no'}"
+        f"t-{i:02d},{12 + i % 40},{'none' if i % 3 else 'left'},{1 + i % 7},{'yes' if (i % 3 == 0) != (i % 7 == 0) else 'no'}"
         for i in range(60)
     ]
     (cohort / "cases.csv").write_text("case_id,age_years,neck,tsh,malignant\n" + "\n".join(rows) + "\n", "utf-8")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -429,3 +432,12 @@ def test_model_page_says_what_it_must_not_be_used_for() -> None:
     app = opened("about")
     assert not app.exception
     assert "not a medical device" in words(app)
+
+
+def test_serving_on_a_new_machine_asks_for_nothing(tmp_path: Path) -> None:
+    told = "import streamlit.web.bootstrap as b; b.run = lambda *_: print('served'); from model.cli import app; app(['serve'])"
+    done = subprocess.run(
+        [sys.executable, "-c", told], input="\n", capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path,
+        env=os.environ | {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout.strip() == "served", done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 from pathlib import Path
@@ -9,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.cohort.calibration import calibration_bins
-from model.cohort.clean import NoLabelError
 from model.cohort.curves import risk_by_bins
 from model.cohort.faults import RowsError
 from model.cohort.position import PositionRisk, risk_by_position
 from model.cohort.scores import ScoredCases
 from model.cohort.selection import CATEGORIES, RANGES, Filters, Region
+from model.cohort.source import NoLabelError
 from model.cohort.store import CohortStore
 from model.errors import StatisticsError
 
@@ -225,6 +227,34 @@ def test_a_number_out_of_range_is_refused_on_opening_wherever_it_lies(folder: Pa
         CohortStore.open(folder / "far.parquet", cache=folder / "cache")
     good = CohortStore.open(folder / "far.parquet", cache=folder / "cache", good_rows_only=True)
     assert good.rows(columns=["logit"])["logit"].tolist() == [0.1] * 499
+
+
+@pytest.mark.parametrize(
+    ("told", "refused"),
+    [
+        ({"age_years": [10, 110], "width_mm": [0, 300]}, False),
+        ({"age_years": [10, 110]}, True),  # the width is out of range still
+        ({"age_years": [10, 1e9], "width_mm": [0, 300]}, True),
+        ({"age_years": ["10", 110], "width_mm": [0, 300]}, True),
+        ({"probability": [0, 100]}, True),
+        ("wide", True),
+        (None, True),
+    ],
+)
+def test_ranges_of_the_cohort_s_card_go_with_the_table(folder: Path, told: object, refused: bool) -> None:
+    rows = made(300, 4).assign(width_mm=5.0)
+    rows.loc[7, "age_years"], rows.loc[8, "width_mm"] = 12.0, 200.0
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    file = folder / "card.parquet"
+    pq.write_table(table.replace_schema_metadata({b"llnm_scored": json.dumps({"ranges": told})}), file)
+    if refused:
+        with pytest.raises(RowsError, match=r"width_mm: outside 0\.1 to 150 in 1 row|age_years: outside 18 to 110 in 1 row"):
+            CohortStore.open(file, cache=folder / "cache")
+        return
+    store = CohortStore.open(file, cache=folder / "cache")
+    assert store.rows(columns=["age_years"])["age_years"].min() == 12
+    assert store.rows(columns=["width_mm"])["width_mm"].max() == 200  # it stayed in the table
+    assert store.aggregate(Filters(age=(10, 15))).cases == 1
 
 
 def test_statistics_that_lie_are_found_out_when_a_figure_first_asks(folder: Path) -> None:
