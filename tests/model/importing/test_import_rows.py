@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from model.errors import CaseError
+from model.importing.pictures import read_picture
 from model.importing.run import Imported
 from model.ingest.cases import read_cohort
 from tests.model.importing.conftest import speckle, with_text, write_table
@@ -95,6 +96,31 @@ def test_a_file_that_says_its_text_is_burnt_in_is_refused_where_none_is_found(
     assert "none was found to blank" in told[2]
     assert "text covers too much" in told[3]
     assert not (tmp_path / "cohort" / "images").exists()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "dcm"])
+def test_text_in_colour_is_blanked_where_grey_hides_it(tmp_path: Path, kind: str) -> None:
+    tissue_grey = speckle(7, 300, 400)
+    ink = Image.new("L", (400, 300))
+    ImageDraw.Draw(ink).text((20, 200), "ZEBROWSKI", fill=255, font=ImageFont.load_default(18))
+    strokes = np.asarray(ink) > 128
+    for colour in ((0, 255, 0), (255, 140, 0), (90, 90, 255)):
+        pixels = np.repeat(tissue_grey[..., None], 3, axis=2)
+        pixels[strokes] = colour
+        path = tmp_path / f"picture.{kind}"
+        if kind == "dcm":
+            file_of(pixels, "RGB", Rows=300, Columns=400).save_as(path)
+        else:
+            Image.fromarray(pixels).save(path)
+        picture = read_picture(path)
+        assert picture.pixels[strokes].max() == 0, colour
+        assert (picture.pixels[:150] > 0).all()  # the tissue elsewhere stays
+    assert not read_picture(_saved(tissue_grey, tmp_path / "grey.png")).notices
+
+
+def _saved(pixels: np.ndarray, path: Path) -> Path:
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 def test_reports_come_from_files(tmp_path: Path, run: Callable[..., Imported]) -> None:
