@@ -5,6 +5,7 @@ Whatever a row holds, its faults are told by row and column; none of the words r
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -357,6 +358,7 @@ def _report(plan: Plan, job: Job, known: Known, told: list[Told]) -> str:
         return ""
     try:
         text = cell if c.to == "report_text" else _text_of(plan.files.find(cell))
+        text = html.unescape(text)  # a name written as M&uuml;ller would be found by nothing
         blanked, count = known.blank(unicodedata.normalize("NFKC", text))
         cleaned = clean(blanked)
     except CellError as error:

@@ -213,6 +213,14 @@ def test_dicom_tags_regions_and_text_inside_the_region(tmp_path: Path, run: Call
         assert pixels[ink(pixels, shortest, (40, 150))].max() == 0
 
 
+def test_names_in_entities_of_a_web_page(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    rows = [["M1", "Žofie Müllerová", "M&uuml;llerov&aacute; &#381;ofie has a nodule of 9 mm &amp; no nodes"]]
+    run(write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Name", "Report"], rows))
+    assert_nothing(tmp_path, tmp_path / "export")
+    assert "has a nodule of 9 mm & no nodes" in (tmp_path / "cohort" / "cases.csv").read_text("utf-8")
+    assert "llerov" not in (tmp_path / "cohort" / "cases.csv").read_text("utf-8")
+
+
 def test_messages_of_bad_cells_repeat_nothing(tmp_path: Path, run: Callable[..., Imported]) -> None:
     secret = "Zebrowski"
     rows = [[f"MRN8842117-{i}", secret, secret, "40"] for i in range(12)]
