@@ -93,7 +93,6 @@ def _endpoint(given: Given) -> dict[str, str]:
     ).strip()
     if not full:
         st.info("Name the outcome.", icon=":material/edit:")
-        return {}
     return {
         "name": now.get("name") or field_name_of(full),
         "label": full,

@@ -134,7 +134,8 @@ def _filled(rows: Iterator[Row], width: int) -> Iterator[Row]:
         if any(cells):
             if any(cells[width:]):
                 fix = "Name every column in row 1, with no title or merged cells above; quote the cells that hold the separator."
-                raise CaseError(f"{len(cells)} cells where there are {width} columns", where=f"row {number}", fix=fix)
+                columns = "is 1 column" if width == 1 else f"are {width} columns"
+                raise CaseError(f"{len(cells)} cells where there {columns}", where=f"row {number}", fix=fix)
             yield number, (cells + [""] * (width - len(cells)))[:width]
 
 

@@ -23,7 +23,18 @@ from model.importing.mapping import (
     field_name_of,
 )
 from model.importing.profile import Profile
-from model.importing.values import DAY_FIRST, MONTH_FIRST, OTHERS, CellError, DateOrder, plain, value
+from model.importing.values import (
+    DAY_FIRST,
+    LARGEST,
+    LENGTHS,
+    MONTH_FIRST,
+    OTHERS,
+    SMALLEST,
+    CellError,
+    DateOrder,
+    plain,
+    value,
+)
 from model.importing.words import N_CATEGORY, leads_to_a_person, meanings, name_and_unit, plain_name
 from model.ingest.card import known_afterwards
 from model.ingest.reports import find_identifiers
@@ -153,7 +164,7 @@ def _number(name: str, spec: Field, seen: Profile) -> Column | None:
     if (
         not unit
         and spec.unit == "mm"
-        and spec.name in ("size_mm", "height_mm", "width_mm")
+        and spec.name in LENGTHS
         and not seen.units["mm"] + seen.units["cm"]
     ):
         middle = sorted(seen.sampled)[len(seen.sampled) // 2][0]
@@ -168,7 +179,10 @@ def _number(name: str, spec: Field, seen: Profile) -> Column | None:
             continue
     if spec.name == "age_years" and 0 <= seen.low < spec.low and seen.high <= spec.high:
         low, inside = 0.0, len(seen.sampled)  # children, too
-    if inside < _LEAST_FIT * len(seen.sampled):
+    # A length of cm and mm is still a length: the survey asks about it. As a field of its own nobody would.
+    bare = [number for number, written in seen.sampled if not written]
+    mixed = spec.name in LENGTHS and bool(bare) and min(bare) < SMALLEST and max(bare) * 10 > LARGEST
+    if inside < _LEAST_FIT * len(seen.sampled) and not mixed:
         return None
     return Column(name, spec.name, unit=unit, low=low, high=high)
 

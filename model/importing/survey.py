@@ -20,7 +20,18 @@ from model.importing.manifest import Manifest
 from model.importing.mapping import BORN, ENDPOINT, OWN, PATIENT, SEEN, Agreed, to_dict
 from model.importing.rows import Job, Plan
 from model.importing.sources import Files
-from model.importing.values import DAY_FIRST, EITHER, MONTH_FIRST, CellError, DateOrder, date_orders, number
+from model.importing.values import (
+    DAY_FIRST,
+    EITHER,
+    LARGEST,
+    LENGTHS,
+    MONTH_FIRST,
+    SMALLEST,
+    CellError,
+    DateOrder,
+    date_orders,
+    number,
+)
 from model.ingest.dicom import is_dicom, patient_id
 from model.ingest.known import telling_words
 from model.ingest.messages import list_faults, some
@@ -33,9 +44,6 @@ _PERFECT = 0.99  # AUROC
 _LEAST_A_CLASS = 5
 _UNREAD_SHARE, _UNREAD_FEW = 0.1, 2
 _BATCH = 500
-# In mm: hardly a nodule is smaller, hardly one larger.
-_SMALLEST, _LARGEST = 2.0, 60.0
-_LENGTHS = ("size_mm", "height_mm", "width_mm")
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ def survey(
                 for c, name in features:
                     weighed[c.column].add(values.get(name), outcome)
         for c in agreed.columns:
-            if c.to in _LENGTHS:
+            if c.to in LENGTHS:
                 _weigh_length(lengths[c.column], row, cells[at[c.column]], manifest.separator)
             elif c.to in (BORN, SEEN):
                 orders[c.column][date_orders(cells[at[c.column]])] += 1
@@ -229,11 +237,19 @@ def survey(
     return found, jobs, plan
 
 
+class OpenQuestionsError(CaseError):
+    """Questions that must be answered before the import, for a page to ask them."""
+
+    def __init__(self, questions: tuple[Question, ...]) -> None:
+        told = list_faults([f"column {q.column}: {q.what}. {q.answer}" for q in questions], where="mapping")
+        super().__init__(told.what, where=told.where, fix=told.fix)
+        self.questions = questions
+
+
 def refuse_open_questions(found: Survey) -> None:
-    """Raise one CaseError with all questions, where there are any."""
+    """Raise one OpenQuestionsError with all questions, where there are any."""
     if found.questions:
-        told = [f"column {q.column}: {q.what}. {q.answer}" for q in found.questions]
-        raise list_faults(told, where="mapping")
+        raise OpenQuestionsError(found.questions)
 
 
 def _patient(plan: Plan, files: Files, cells: list[str]) -> str:
@@ -265,10 +281,10 @@ def _weigh_length(counts: list[int], row: int, cell: str, separator: str) -> Non
         return
     if read.unit:
         return
-    if read.value < _SMALLEST:
+    if read.value < SMALLEST:
         counts[0] += 1
         counts[2] = counts[2] or row
-    if read.value * 10 > _LARGEST:
+    if read.value * 10 > LARGEST:
         counts[1] += 1
         counts[3] = counts[3] or row
 

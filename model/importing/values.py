@@ -18,6 +18,10 @@ OTHERS = "*"
 OLDEST = 90.0
 """Ages above 89 are stored as 90, as the HIPAA Safe Harbor asks: the very old are few enough to be known."""
 
+LENGTHS = ("size_mm", "height_mm", "width_mm")
+SMALLEST, LARGEST = 2.0, 60.0
+"""In mm: hardly a nodule is smaller, hardly one larger."""
+
 _FACTORS: Mapping[str, Mapping[str, float]] = {
     "mm": {"mm": 1.0, "cm": 10.0, "m": 1000.0, "µm": 0.001, "um": 0.001, "in": 25.4},
     "years": {"years": 1.0, "year": 1.0, "y": 1.0, "yrs": 1.0, "yr": 1.0, "a": 1.0, "months": 1 / 12, "month": 1 / 12},

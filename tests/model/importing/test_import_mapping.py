@@ -173,6 +173,7 @@ def test_a_proposal_knows_units_orders_and_own_fields(tmp_path: Path) -> None:
         ("Birthday", ["22354", "22355", "31002"], "identifying"),
         ("Calcium post-op", ["2.1", "2.2"], ""),
         ("Number of positive LN", ["1", "2"], ""),
+        ("Size", ["1.2", "14", "0.8", "22", "0.9"], "size_mm"),  # cm and mm: asked about by the survey
         ("Ki67", ["5%", "12%", "5 %"], "own"),
         ("Visit", ["2020-01-01", "2020-01-02"], "identifying"),
         ("TI-RADS", ["4A", "5"], "tirads"),
