@@ -44,6 +44,10 @@ from model.schema import VIEWS, Field, Value, View
 
 IMAGES, MASKS = "images", "masks"
 _MAX_REPORT_BYTES = 1 << 20
+_DOCUMENTS = (b"%PDF", b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_HIDDEN = re.compile(r"<!--.*?-->|<(style|script|title|head)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_INLINE = re.compile(r"</?(?:b|i|u|em|strong|span|font|sub|sup|small|big|a|wbr)(?:\s[^<>]*)?>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!doctype[^<>]*>", re.IGNORECASE)
 _CENTRE_CODE = re.compile(r"[A-Z]{1,3}|[A-Za-z]{1,8}[-_ ]?\d{1,3}|\d{1,3}")
 # Longer cells of identifying columns are free text: its plain words lead to nobody, and would be blanked everywhere.
 _LONGEST_IDENTIFIER, _MOST_IDENTIFYING_WORDS = 80, 8
@@ -357,8 +361,7 @@ def _report(plan: Plan, job: Job, known: Known, told: list[Told]) -> str:
     if c is None or not (cell := plan.cell(job.cells, c.to)):
         return ""
     try:
-        text = cell if c.to == "report_text" else _text_of(plan.files.find(cell))
-        text = html.unescape(text)  # a name written as M&uuml;ller would be found by nothing
+        text = _unmarked(cell if c.to == "report_text" else _text_of(plan.files.find(cell)))
         blanked, count = known.blank(unicodedata.normalize("NFKC", text))
         cleaned = clean(blanked)
     except CellError as error:
@@ -384,12 +387,32 @@ def _text_of(source: Path | bytes) -> str:
         raise CellError(f"cannot be read ({error.strerror})") from None
     if len(data) > _MAX_REPORT_BYTES:
         raise CellError("over 1 MB, which is no report")
+    if data.startswith(_DOCUMENTS):
+        raise CellError("a PDF or Word file; save it as plain text")
+    if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if any(data[1:200:2]):
+            raise CellError("no plain text")
+        return data.decode("utf-16-le", "replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
+
+
+def _unmarked(text: str) -> str:
+    """A text without the marks of a web page, in which a name hides from every search: M&uuml;ller, <b>M</b>üller.
+
+    Raises
+    ------
+    CellError
+        For a rich text file, which spells letters and hides its author in marks of its own.
+    """
+    if text.lstrip().startswith("{\\rtf"):
+        raise CellError("a rich text file (RTF); save it as plain text")
+    text = _INLINE.sub("", _HIDDEN.sub("", text))
+    return html.unescape(_TAG.sub("\n", text))
 
 
 def _as_words(file_name: str) -> str:

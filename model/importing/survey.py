@@ -241,7 +241,7 @@ class OpenQuestionsError(CaseError):
     """Questions that must be answered before the import, for a page to ask them."""
 
     def __init__(self, questions: tuple[Question, ...]) -> None:
-        told = list_faults([f"column {q.column}: {q.what}. {q.answer}" for q in questions], where="mapping")
+        told = list_faults([f"column {q.column}: {q.what}. {q.answer.rstrip('.')}" for q in questions], where="mapping")
         super().__init__(told.what, where=told.where, fix=told.fix)
         self.questions = questions
 

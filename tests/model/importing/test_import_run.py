@@ -375,3 +375,22 @@ def test_the_real_public_table_by_one_command(tmp_path: Path) -> None:
     assert cohort.table["age_years"].min() == 15
     text = (out / "cases.csv").read_text() + (out / "cohort.json").read_text()
     assert not any(word in text for word in ("Recurred", "Indeterminate", "Excellent", "N1a"))
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    manifest = write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Age"], [["a", 40]])
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CaseError, match="cannot be written"):
+        run(manifest, out=tmp_path / "file" / "cohort")
+    with pytest.raises(CaseError, match="a file of this name is there"):
+        run(manifest, out=tmp_path / "file")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["export", "file"]
+
+
+def test_a_message_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    rows = [[f"p{i}", "hi" if i % 2 else "lo", "yes" if i % 2 else "no"] for i in range(24)]
+    manifest = write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Marker", "LLNM"], rows)
+    done = CliRunner().invoke(app, ["import", str(manifest), "--out", str(tmp_path / "cohort")])
+    assert done.exit_code == 1
+    assert "\nmapping: column Marker: predicts" in done.output.replace("\r", "\n")
+    assert ".." not in done.output
