@@ -86,12 +86,15 @@ def questions(given: Given, agreed: Agreed, asked: tuple[Question, ...]) -> None
         return
     many = "1 question" if len(asked) == 1 else f"{len(asked)} questions"
     st.warning(f"{many} must be answered before the import.", icon=":material/help:")
-    for question in asked:
-        st.text(f"{question.column}: {question.what}. {_on_page(question.answer)}")
-        if "confirmed" in question.answer and st.button(
-            f"{literal(question.column)} is right as it is", key=f"import-confirm-{question.column}"
+    # One button for all that is asked of a column: the answer is one.
+    for column in dict.fromkeys(question.column for question in asked):
+        told = [question for question in asked if question.column == column]
+        for question in told:
+            st.text(f"{column}: {question.what}. {_on_page(question.answer)}")
+        if any("confirmed" in question.answer for question in told) and st.button(
+            f"{literal(column)} is right as it is", key=f"import-confirm-{column}"
         ):
-            st.session_state[f"import-confirmed-{given.key}"] = agreed.confirmed | {question.column}
+            st.session_state[f"import-confirmed-{given.key}"] = agreed.confirmed | {column}
             st.rerun()
 
 

@@ -57,6 +57,19 @@ def test_a_leak_is_asked_for_answered_and_imported(tmp_path: Path) -> None:
     assert "this cohort has none: train a model of your own" in words(app)
 
 
+def test_two_questions_about_one_column_have_one_answer() -> None:
+    sizes = ["0.8", "12", "0.9", "22", "9", "14"]
+    rows = [f"p{i},{sizes[i % 6]},{'yes' if i % 5 == 0 else 'no'}" for i in range(24)]
+    app = uploaded("\n".join(["Patient ID,Size,LLNM", *rows]))
+    app.button(key="import-run").click().run()
+    assert not app.exception
+    assert "Size: seems to mix cm and mm" in words(app)
+    assert "Size: 8 of 24 cells do not fit" in words(app)
+    app.button(key="import-confirm-Size").click().run()
+    app.button(key="import-run").click().run()
+    assert "Data quality" in words(app)
+
+
 def test_an_outcome_without_a_name_is_not_taken_for_lateral_metastasis(tmp_path: Path) -> None:
     app = uploaded(TABLE)
     app.toggle[0].set_value(True).run()
