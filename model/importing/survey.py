@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +42,7 @@ VERSION = 1
 _WEIGHED = 20_000
 _PERFECT = 0.99  # AUROC
 _LEAST_A_CLASS = 5
+_FEW_VALUES = 2
 _UNREAD_SHARE, _UNREAD_FEW = 0.1, 2
 _BATCH = 500
 
@@ -177,6 +178,7 @@ def survey(
     named: dict[str, int] = {}  # first row whose value is one of its patient's own words
     own = agreed.all_to(OWN)
     words_of = {v: telling_words(v) for c in own for v in c.values.values()}
+    owners: dict[str, dict[Value, str]] = defaultdict(dict)  # value of an own category → its only patient, "" for several
     jobs = Jobs()
     outcomes: Counter[bool] = Counter()
     mark = digest(key, json.dumps([VERSION, manifest.header, to_dict(agreed)], ensure_ascii=False).encode())
@@ -207,7 +209,12 @@ def survey(
                     named[c.column] = row
         who = _patient(plan, files, cells)
         split = str(values.get("split", ""))
-        jobs.add(row, pseudonym(key, "patient", who) if who else pseudonym(key, "row", str(row)), split)
+        patient = pseudonym(key, "patient", who) if who else pseudonym(key, "row", str(row))
+        for c in own:
+            if c.kind == "category" and (word := values.get(c.name)) is not None:
+                first = owners[c.column].setdefault(word, patient)
+                owners[c.column][word] = patient if first == patient else ""
+        jobs.add(row, patient, split)
         if count % _BATCH == 0:
             progress(count)
     progress(count)
@@ -219,6 +226,7 @@ def survey(
         raise list_faults(faults, where=f"column {split_column.column}")
     questions = [
         *_naming(named),
+        *(_owned(agreed, owners) if jobs.patients < count else ()),
         *_leaks(agreed, weighed),
         *_mixed_units(agreed, lengths),
         *_date_orders(agreed, orders),
@@ -296,6 +304,17 @@ def _naming(named: dict[str, int]) -> Iterator[Question]:
             f"has a value that is one of the patient's own identifying words (first in row {row})",
             "Map that value to another word or to “”, or the column to “identifying”.",
         )
+
+
+def _owned(agreed: Agreed, owners: Mapping[str, Mapping[Value, str]]) -> Iterator[Question]:
+    """Categories of an export with several rows a patient that tell the patients apart, as their names would."""
+    for column, of in owners.items():
+        if len(of) > _FEW_VALUES and "" not in of.values() and column not in agreed.confirmed:
+            yield Question(
+                column,
+                f"has {len(of)} values, each of one patient alone, as a name would be",
+                "Map it to “identifying”, or name it under “confirmed” if its values lead to nobody.",
+            )
 
 
 def _leaks(agreed: Agreed, weighed: dict[str, _Weighed]) -> Iterator[Question]:

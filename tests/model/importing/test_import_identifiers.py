@@ -122,6 +122,13 @@ def test_jpeg_comments_exif_and_excel_properties(tmp_path: Path, run: Callable[.
     assert_nothing(tmp_path, folder, json.dumps(done.to_dict()))
 
 
+def test_times_of_files_do_not_tell_the_order_of_the_export(
+    tmp_path: Path, png_export: Path, run: Callable[..., Imported]
+) -> None:
+    run(png_export)
+    assert len({p.stat().st_mtime_ns for p in (tmp_path / "cohort" / "images").iterdir()}) == 1
+
+
 def test_ages_centres_and_pseudonyms(tmp_path: Path, png_export: Path, run: Callable[..., Imported]) -> None:
     from model.ingest.cases import read_cohort
 
@@ -238,6 +245,18 @@ def test_messages_of_bad_cells_repeat_nothing(tmp_path: Path, run: Callable[...,
     assert done.taken == 12
     assert {t["what"] for t in done.told} == {"not a number", "not yes or no"}
     assert_nothing(tmp_path, tmp_path / "export", json.dumps(done.to_dict()))
+
+
+def test_a_category_whose_values_are_of_one_patient_each_is_questioned(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    names = ["Zebrowski", "Okonkwo", "Hedwig"]
+    rows = [[f"p{i % 3}", names[i % 3], ["red", "blue"][i % 2], "40"] for i in range(12)]
+    manifest = write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Who", "Ward", "Age"], rows)
+    with pytest.raises(CaseError, match="column Who: has 3 values, each of one patient alone") as told:
+        run(manifest)
+    assert "Ward" not in str(told.value)
+    assert_nothing(tmp_path, tmp_path / "export", str(told.value))
+    rows = [[f"p{i}", ["T1", "T2", "T3"][i % 3], "40"] for i in range(12)]
+    run(write_table(tmp_path / "export" / "n.csv", ["Patient ID", "Class", "Age"], rows))  # of several patients each
 
 
 def test_a_category_that_names_the_patient_is_refused(tmp_path: Path, run: Callable[..., Imported]) -> None:
