@@ -49,8 +49,9 @@ _HIDDEN = re.compile(r"<!--.*?-->|<(style|script|title|head)\b.*?</\1\s*>", re.I
 _INLINE = re.compile(r"</?(?:b|i|u|em|strong|span|font|sub|sup|small|big|a|wbr)(?:\s[^<>]*)?>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!doctype[^<>]*>", re.IGNORECASE)
 _CENTRE_CODE = re.compile(r"[A-Z]{1,3}|[A-Za-z]{1,8}[-_ ]?\d{1,3}|\d{1,3}")
-# Longer cells of identifying columns are free text: its plain words lead to nobody, and would be blanked everywhere.
-_LONGEST_IDENTIFIER, _MOST_IDENTIFYING_WORDS = 80, 8
+# Longer cells of identifying columns are free text: its plain words lead to nobody, and would be blanked everywhere. An address
+# is long, too, but most of its words are names or hold figures.
+_LONGEST_IDENTIFIER, _MOST_PLAIN_WORDS = 200, 8
 
 Effect = Literal["row dropped", "left out", "changed"]
 
@@ -206,7 +207,7 @@ class Plan:
         """Everything in a row that leads to its patient, and days in the ways they are written."""
         targets = (PATIENT, IDENTIFYING, BORN, SEEN)
         found = [cells[self._at[c.column]] for c in self.agreed.columns if c.to in targets]
-        found = [v for v in found if len(v) <= _LONGEST_IDENTIFIER and len(v.split()) <= _MOST_IDENTIFYING_WORDS]
+        found = [v for v in found if len(v) <= _LONGEST_IDENTIFIER and _plain_words(v) <= _MOST_PLAIN_WORDS]
         for c in self.agreed.all_to(BORN, SEEN):
             try:
                 day = self.day(cells, c)
@@ -413,6 +414,11 @@ def _unmarked(text: str) -> str:
         raise CellError("a rich text file (RTF); save it as plain text")
     text = _INLINE.sub("", _HIDDEN.sub("", text))
     return html.unescape(_TAG.sub("\n", text))
+
+
+def _plain_words(text: str) -> int:
+    """How many words of a text are written neither like a name nor with figures."""
+    return sum(not (w.istitle() or any(c.isdigit() for c in w)) for w in text.split())
 
 
 def _as_words(file_name: str) -> str:

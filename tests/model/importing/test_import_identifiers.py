@@ -228,6 +228,15 @@ def test_names_in_entities_of_a_web_page(tmp_path: Path, run: Callable[..., Impo
     assert "llerov" not in (tmp_path / "cohort" / "cases.csv").read_text("utf-8")
 
 
+def test_a_long_address_is_searched_for_and_a_long_remark_is_not(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    address = "Flat 3, 12 Lane 77, Little Bottom, Pemberton, Hedwig Shire, Ruritania, RU1 2AB"
+    remark = "the patient was asked to come again because the nodule in the lower pole has grown since the last time"
+    rows = [["M1", address, remark, "In Ruritania or Pemberton, the nodule in the lower pole has grown"]]
+    run(write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Address", "Remarks", "Report"], rows))
+    assert_nothing(tmp_path, tmp_path / "export")
+    assert "the nodule in the lower pole has grown" in (tmp_path / "cohort" / "cases.csv").read_text("utf-8")
+
+
 def test_messages_of_bad_cells_repeat_nothing(tmp_path: Path, run: Callable[..., Imported]) -> None:
     secret = "Zebrowski"
     rows = [[f"MRN8842117-{i}", secret, secret, "40"] for i in range(12)]
