@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -77,11 +77,15 @@ class _Bars:
         self.what = ""
         self.bar: tqdm[None] | None = None
 
+    def close(self) -> None:
+        """Take the last bar away, so that a message begins a line of its own."""
+        if self.bar is not None:
+            self.bar.close()
+
     def __call__(self, what: str, done: int, total: int) -> None:
         stem = what.split(",")[0]
         if self.bar is None or stem != self.what:
-            if self.bar is not None:
-                self.bar.close()
+            self.close()
             self.what, self.bar = stem, tqdm(total=total, file=sys.stderr, mininterval=1.0, leave=False)
         self.bar.set_description(what, refresh=False)
         self.bar.update(done - self.bar.n)
@@ -150,10 +154,11 @@ def import_(
             if mapping is not None:
                 write_mapping(agreed, mapping)
                 typer.echo(f"A proposal was written to {mapping}: read it, correct it, and run the dry run again.", err=True)
-        done = import_cohort(
-            opened, agreed, Folder(manifest.resolve().parent), out, key_file=key or key_beside(out), dry=dry_run, workers=workers,
-            progress=_Bars(),
-        )  # fmt: skip
+        with closing(_Bars()) as bars:
+            done = import_cohort(
+                opened, agreed, Folder(manifest.resolve().parent), out, key_file=key or key_beside(out), dry=dry_run,
+                workers=workers, progress=bars,
+            )  # fmt: skip
         if as_json:
             typer.echo(json.dumps(told_of.as_json(done, agreed), ensure_ascii=False))
         else:

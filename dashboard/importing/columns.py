@@ -93,7 +93,6 @@ def _endpoint(given: Given) -> dict[str, str]:
     ).strip()
     if not full:
         st.info("Name the outcome.", icon=":material/edit:")
-        return {}
     return {
         "name": now.get("name") or field_name_of(full),
         "label": full,
@@ -185,7 +184,7 @@ def _values(made: Column, seen: Profile, base: str, allowed: str) -> dict[str, s
     lines += [
         f"{raw} = {raw}" for raw in seen.counts if made.to == OWN and made.kind == "category" and raw not in made.values
     ]
-    hint = f"There: {', '.join(seen.counts)}. Give “cell = value”, one a line" + (
+    hint = f"There: {', '.join(seen.counts)}. Give “cell = value”, one a line, for what is not plain by itself" + (
         f"; values: {allowed}." if allowed else "."
     )
     with st.popover(f"Values ({len(lines)} mapped)" if lines else "Values", help=literal(hint)):

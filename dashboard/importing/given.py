@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from model.importing.mapping import Agreed, mapping_of
 from model.importing.profile import Profile, profiles
 from model.importing.propose import propose
 from model.importing.sources import Uploads
+from model.ingest.messages import some
 
 TABLES = ["csv", "tsv", "txt", "xlsx", "parquet"]
 FILES = ["png", "jpg", "jpeg", "dcm", "dicom", "tif", "tiff", "bmp", "webp", "txt"]
@@ -68,6 +70,10 @@ def upload() -> Given | None:
     saved = st.file_uploader("A mapping saved before (JSON, optional)", ["json"], key="import-mapping")
     if table is None:
         return None
+    if doubled := sorted(name for name, times in Counter(file.name for file in files or ()).items() if times > 1):
+        # Which of them a row means, nobody can tell: an upload has no folders.
+        fix = "Remove one of each; give files of several folders to llnm import, or rename them."
+        raise CaseError(f"files given twice: {some(doubled)}", where="pictures and report files", fix=fix)
     uploads = Uploads({file.name: file.getvalue() for file in files or ()})
     key = f"{table.file_id}-{saved.file_id if saved else ''}"
     kept = st.session_state.get("import-given")

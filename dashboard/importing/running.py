@@ -9,10 +9,11 @@ import streamlit as st
 
 from dashboard.importing.given import Given, cohort_path
 from dashboard.parts import literal, problem
-from model.errors import ProblemError
+from model.errors import CaseError, ProblemError
 from model.importing.keys import key_beside
 from model.importing.mapping import Agreed, to_dict
 from model.importing.run import Imported, import_cohort
+from model.importing.survey import OpenQuestionsError, Question
 
 
 def section(given: Given, agreed: Agreed) -> tuple[Path, Imported] | None:
@@ -38,12 +39,20 @@ def section(given: Given, agreed: Agreed) -> tuple[Path, Imported] | None:
     )
     if dry or real:
         st.session_state.pop("import-done", None)
+        st.session_state.pop("import-asked", None)
         try:
             done = _run(given, agreed, out, dry=dry)
+        except OpenQuestionsError as error:
+            st.session_state["import-asked"] = (state, error.questions)
         except ProblemError as error:
             problem(error)
             return None
-        st.session_state["import-done"] = (state, out, done)
+        else:
+            st.session_state["import-done"] = (state, out, done)
+    asked = st.session_state.get("import-asked")
+    if asked is not None and asked[0] == state:
+        questions(given, agreed, asked[1])
+        return None
     kept = st.session_state.get("import-done")
     if kept is None or kept[0] != state:
         return None
@@ -51,6 +60,9 @@ def section(given: Given, agreed: Agreed) -> tuple[Path, Imported] | None:
 
 
 def _run(given: Given, agreed: Agreed, out: Path, *, dry: bool) -> Imported:
+    if agreed.endpoint and not agreed.endpoint["label"]:
+        fix = "Name it above, or turn the switch off."
+        raise CaseError("it is another than lateral node metastasis, but has no name", where="outcome", fix=fix)
     place = st.empty()
     with place.container():
         bar = st.progress(0.0, "Reading the table …")
@@ -68,15 +80,26 @@ def _run(given: Given, agreed: Agreed, out: Path, *, dry: bool) -> Imported:
         place.empty()
 
 
-def questions(given: Given, agreed: Agreed, done: Imported) -> None:
+def questions(given: Given, agreed: Agreed, asked: tuple[Question, ...]) -> None:
     """What must be answered before the import."""
-    if not done.survey.questions:
+    if not asked:
         return
-    st.warning(f"{len(done.survey.questions)} questions must be answered before the import.", icon=":material/help:")
-    for question in done.survey.questions:
-        st.text(f"{question.column}: {question.what}. {question.answer}")
-        if "confirmed" in question.answer and st.button(
-            f"{literal(question.column)} is right as it is", key=f"import-confirm-{question.column}"
+    many = "1 question" if len(asked) == 1 else f"{len(asked)} questions"
+    st.warning(f"{many} must be answered before the import.", icon=":material/help:")
+    # One button for all that is asked of a column: the answer is one.
+    for column in dict.fromkeys(question.column for question in asked):
+        told = [question for question in asked if question.column == column]
+        for question in told:
+            st.text(f"{column}: {question.what}. {_on_page(question.answer)}")
+        if any("confirmed" in question.answer for question in told) and st.button(
+            f"{literal(column)} is right as it is", key=f"import-confirm-{column}"
         ):
-            st.session_state[f"import-confirmed-{given.key}"] = agreed.confirmed | {question.column}
+            st.session_state[f"import-confirmed-{given.key}"] = agreed.confirmed | {column}
             st.rerun()
+
+
+def _on_page(answer: str) -> str:
+    """An answer in the words of the page, which has buttons and lists where a mapping file has names."""
+    return answer.replace("name it under “confirmed”", "press the button below").replace(
+        "Give it “dates”: “dmy” or “mdy”.", "Choose the order of day and month beside it."
+    )

@@ -37,7 +37,7 @@ def main() -> None:
         )
     else:
         result.rows(done)
-    running.questions(export, agreed, done)
+    running.questions(export, agreed, done.survey.questions)
     if not done.dry:
         result.quality_section(out)
         result.next_steps(out)

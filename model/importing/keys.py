@@ -37,14 +37,16 @@ def load_key(path: Path, out: Path, *, create: bool) -> bytes:
     Raises
     ------
     CaseError
-        If the key lies in the cohort, is readable by others, is no key, or cannot be read or written.
+        If the key lies in the cohort, is readable by others, is no key, or cannot be read.
+    OSError
+        If a new one cannot be written.
     """
     if out.resolve() == path.resolve() or out.resolve() in path.resolve().parents:
         fix = "Keep it elsewhere: whoever gets the cohort must not get the key."
         raise CaseError("the key lies in the cohort", where=str(path), fix=fix)
+    if not path.exists():
+        return _created(path) if create else secrets.token_bytes(_BYTES)
     try:
-        if not path.exists():
-            return _created(path) if create else secrets.token_bytes(_BYTES)
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise CaseError("others can read the key", where=str(path), fix=f"Run chmod 600 {path}.")
         text = path.read_text("ascii").strip()

@@ -74,7 +74,7 @@ def read_picture(source: Path | bytes, frame: int | None = None) -> Picture:
     except OSError as error:
         raise CellError(f"cannot be read ({error.strerror})") from None
     grey = (image.pixels * 255).round().astype(np.uint8)
-    grey, texts = blank_text(grey)
+    grey, texts = blank_text(grey, image.colour)
     notices = [n.removeprefix(f"{_NAME}: ").rstrip(".") for n in image.notices]
     if blanked_share(texts, grey.shape) > MAX_TEXT_SHARE:
         raise CellError("text covers too much of it to be blanked; crop it to the ultrasound sector")

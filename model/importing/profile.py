@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from model.importing.manifest import Row
-from model.importing.values import CellError, DateOrder, date_orders, number, plain
+from model.importing.values import SERIAL_HIGH, SERIAL_LOW, CellError, DateOrder, date_orders, number, plain
 from model.schema import is_missing
 
 MOST_VALUES = 50
@@ -93,6 +93,10 @@ class Profile:
     def mostly_dates(self) -> bool:
         """Whether nearly all cells are dates, in whatever order."""
         return self.filled > 0 and self.dates.total() >= 0.9 * self.filled
+
+    def like_days(self, low: int = SERIAL_LOW) -> bool:
+        """Whether it is whole numbers from `low` on as Excel counts days, where the format of dates was lost."""
+        return self.mostly_numbers and self.whole and low <= self.low and self.high <= SERIAL_HIGH
 
     @property
     def like_numbers_of_persons(self) -> bool:

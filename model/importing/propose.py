@@ -23,7 +23,18 @@ from model.importing.mapping import (
     field_name_of,
 )
 from model.importing.profile import Profile
-from model.importing.values import DAY_FIRST, MONTH_FIRST, OTHERS, CellError, DateOrder, plain, value
+from model.importing.values import (
+    DAY_FIRST,
+    LARGEST,
+    LENGTHS,
+    MONTH_FIRST,
+    OTHERS,
+    SMALLEST,
+    CellError,
+    DateOrder,
+    plain,
+    value,
+)
 from model.importing.words import N_CATEGORY, leads_to_a_person, meanings, name_and_unit, plain_name
 from model.ingest.card import known_afterwards
 from model.ingest.reports import find_identifiers
@@ -34,6 +45,7 @@ _LEAST_FIT = 0.9  # share of the cells that a field must understand
 _LONGEST_VALUE = 60
 _FREE_TEXT = 80
 _MOST_OWN_VALUES = 20
+_RECENT = 30_000  # 1982 as Excel counts days; few measurements are such numbers throughout
 # Words in which an export may say what a field's values are, beside the schema's own synonyms.
 _MORE_VALUES: Mapping[str, Mapping[str, str]] = {
     "sex": {"female": "female", "male": "male", "weiblich": "female", "männlich": "male", "maennlich": "male", "femme": "female",
@@ -110,6 +122,8 @@ def _proposed(name: str, seen: Profile, taken: set[str]) -> Column:
         return Column(name, "", why="files that no field means")
     if seen.like_numbers_of_persons:
         return Column(name, IDENTIFYING, why="numbers of which none comes twice: a record number?")
+    if seen.like_days(_RECENT):
+        return Column(name, IDENTIFYING, why="whole numbers as Excel counts days: dates?")
     return _own(name, seen, taken)
 
 
@@ -120,7 +134,7 @@ def _fits(name: str, target: str, seen: Profile) -> Column | None:
     if target in PATH_COLUMNS:
         return Column(name, target) if seen.pictures >= 0.5 * seen.filled else None
     if target in (BORN, SEEN):
-        return Column(name, target, dates=_order(seen)) if seen.mostly_dates else None
+        return Column(name, target, dates=_order(seen)) if seen.mostly_dates or seen.like_days() else None
     if target == "report_file":
         return Column(name, target) if seen.texts >= 0.5 * seen.filled else None
     if target == "report_text":
@@ -150,7 +164,7 @@ def _number(name: str, spec: Field, seen: Profile) -> Column | None:
     if (
         not unit
         and spec.unit == "mm"
-        and spec.name in ("size_mm", "height_mm", "width_mm")
+        and spec.name in LENGTHS
         and not seen.units["mm"] + seen.units["cm"]
     ):
         middle = sorted(seen.sampled)[len(seen.sampled) // 2][0]
@@ -165,7 +179,10 @@ def _number(name: str, spec: Field, seen: Profile) -> Column | None:
             continue
     if spec.name == "age_years" and 0 <= seen.low < spec.low and seen.high <= spec.high:
         low, inside = 0.0, len(seen.sampled)  # children, too
-    if inside < _LEAST_FIT * len(seen.sampled):
+    # A length of cm and mm is still a length: the survey asks about it. As a field of its own nobody would.
+    bare = [number for number, written in seen.sampled if not written]
+    mixed = spec.name in LENGTHS and bool(bare) and min(bare) < SMALLEST and max(bare) * 10 > LARGEST
+    if inside < _LEAST_FIT * len(seen.sampled) and not mixed:
         return None
     return Column(name, spec.name, unit=unit, low=low, high=high)
 
@@ -198,7 +215,7 @@ def _values(spec: Field, target: str, seen: Profile) -> dict[str, str] | None:
 def _own(name: str, seen: Profile, taken: set[str]) -> Column:
     """A column that no field means, as a field of the cohort's own where that is safe."""
     own = field_name_of(name)
-    unit = name_and_unit(name)[1]
+    unit = name_and_unit(name)[1] or (next(iter(seen.units)) if len(seen.units) == 1 else "")
     label = (
         " ".join(re.sub(rf"[\s_]*[(\[]?{unit}[)\]]?\s*$", "", name, flags=re.IGNORECASE).replace("_", " ").split())
         or name

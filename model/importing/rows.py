@@ -5,6 +5,7 @@ Whatever a row holds, its faults are told by row and column; none of the words r
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -43,9 +44,14 @@ from model.schema import VIEWS, Field, Value, View
 
 IMAGES, MASKS = "images", "masks"
 _MAX_REPORT_BYTES = 1 << 20
+_DOCUMENTS = (b"%PDF", b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_HIDDEN = re.compile(r"<!--.*?-->|<(style|script|title|head)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_INLINE = re.compile(r"</?(?:b|i|u|em|strong|span|font|sub|sup|small|big|a|wbr)(?:\s[^<>]*)?>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>|<!doctype[^<>]*>", re.IGNORECASE)
 _CENTRE_CODE = re.compile(r"[A-Z]{1,3}|[A-Za-z]{1,8}[-_ ]?\d{1,3}|\d{1,3}")
-# Longer cells of identifying columns are free text: its plain words lead to nobody, and would be blanked everywhere.
-_LONGEST_IDENTIFIER, _MOST_IDENTIFYING_WORDS = 80, 8
+# Longer cells of identifying columns are free text: its plain words lead to nobody, and would be blanked everywhere. An address
+# is long, too, but most of its words are names or hold figures.
+_LONGEST_IDENTIFIER, _MOST_PLAIN_WORDS = 200, 8
 
 Effect = Literal["row dropped", "left out", "changed"]
 
@@ -201,7 +207,7 @@ class Plan:
         """Everything in a row that leads to its patient, and days in the ways they are written."""
         targets = (PATIENT, IDENTIFYING, BORN, SEEN)
         found = [cells[self._at[c.column]] for c in self.agreed.columns if c.to in targets]
-        found = [v for v in found if len(v) <= _LONGEST_IDENTIFIER and len(v.split()) <= _MOST_IDENTIFYING_WORDS]
+        found = [v for v in found if len(v) <= _LONGEST_IDENTIFIER and _plain_words(v) <= _MOST_PLAIN_WORDS]
         for c in self.agreed.all_to(BORN, SEEN):
             try:
                 day = self.day(cells, c)
@@ -356,7 +362,7 @@ def _report(plan: Plan, job: Job, known: Known, told: list[Told]) -> str:
     if c is None or not (cell := plan.cell(job.cells, c.to)):
         return ""
     try:
-        text = cell if c.to == "report_text" else _text_of(plan.files.find(cell))
+        text = _unmarked(cell if c.to == "report_text" else _text_of(plan.files.find(cell)))
         blanked, count = known.blank(unicodedata.normalize("NFKC", text))
         cleaned = clean(blanked)
     except CellError as error:
@@ -382,12 +388,37 @@ def _text_of(source: Path | bytes) -> str:
         raise CellError(f"cannot be read ({error.strerror})") from None
     if len(data) > _MAX_REPORT_BYTES:
         raise CellError("over 1 MB, which is no report")
+    if data.startswith(_DOCUMENTS):
+        raise CellError("a PDF or Word file; save it as plain text")
+    if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if any(data[1:200:2]):
+            raise CellError("no plain text")
+        return data.decode("utf-16-le", "replace")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
+
+
+def _unmarked(text: str) -> str:
+    """A text without the marks of a web page, in which a name hides from every search: M&uuml;ller, <b>M</b>üller.
+
+    Raises
+    ------
+    CellError
+        For a rich text file, which spells letters and hides its author in marks of its own.
+    """
+    if text.lstrip().startswith("{\\rtf"):
+        raise CellError("a rich text file (RTF); save it as plain text")
+    text = _INLINE.sub("", _HIDDEN.sub("", text))
+    return html.unescape(_TAG.sub("\n", text))
+
+
+def _plain_words(text: str) -> int:
+    """How many words of a text are written neither like a name nor with figures."""
+    return sum(not (w.istitle() or any(c.isdigit() for c in w)) for w in text.split())
 
 
 def _as_words(file_name: str) -> str:

@@ -127,7 +127,8 @@ def import_cohort(
             fix=f"Name its key (it was {key_file}), or a new folder.",
         )
     if out.exists() and not (out / TABLE_NAME).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CaseError("the folder is not empty", where=str(out), fix="Name a new or empty folder.")
+        what = "the folder is not empty" if out.is_dir() else "a file of this name is there"
+        raise CaseError(what, where=str(out), fix="Name a new or empty folder.")
     with _disk(out), silent():
         key = load_key(key_file, out, create=not dry)
         found, jobs, plan = survey(manifest, agreed, files, key, lambda done: progress("reading the table", done, done))

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -191,8 +192,13 @@ class Stage:
         (self.folder / _DATABASE).unlink()
         for rest in self.folder.glob(f"{_DATABASE}-*"):
             rest.unlink()
+        now = time.time()
         for sub in (IMAGES, MASKS):
-            if not any((self.folder / sub).iterdir()):
+            empty = True
+            for picture in os.scandir(self.folder / sub):
+                os.utime(picture, (now, now))  # the order in which they were written is that of the export
+                empty = False
+            if empty:
                 (self.folder / sub).rmdir()
         if hasattr(os, "sync"):
             os.sync()  # before the name: a cohort that is seen is on the disk

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,18 @@ from model.importing.manifest import Manifest
 from model.importing.mapping import BORN, ENDPOINT, OWN, PATIENT, SEEN, Agreed, to_dict
 from model.importing.rows import Job, Plan
 from model.importing.sources import Files
-from model.importing.values import DAY_FIRST, EITHER, MONTH_FIRST, CellError, DateOrder, date_orders, number
+from model.importing.values import (
+    DAY_FIRST,
+    EITHER,
+    LARGEST,
+    LENGTHS,
+    MONTH_FIRST,
+    SMALLEST,
+    CellError,
+    DateOrder,
+    date_orders,
+    number,
+)
 from model.ingest.dicom import is_dicom, patient_id
 from model.ingest.known import telling_words
 from model.ingest.messages import list_faults, some
@@ -31,11 +42,9 @@ VERSION = 1
 _WEIGHED = 20_000
 _PERFECT = 0.99  # AUROC
 _LEAST_A_CLASS = 5
+_FEW_VALUES = 2
 _UNREAD_SHARE, _UNREAD_FEW = 0.1, 2
 _BATCH = 500
-# In mm: hardly a nodule is smaller, hardly one larger.
-_SMALLEST, _LARGEST = 2.0, 60.0
-_LENGTHS = ("size_mm", "height_mm", "width_mm")
 
 
 @dataclass(frozen=True)
@@ -169,6 +178,7 @@ def survey(
     named: dict[str, int] = {}  # first row whose value is one of its patient's own words
     own = agreed.all_to(OWN)
     words_of = {v: telling_words(v) for c in own for v in c.values.values()}
+    owners: dict[str, dict[Value, str]] = defaultdict(dict)  # value of an own category → its only patient, "" for several
     jobs = Jobs()
     outcomes: Counter[bool] = Counter()
     mark = digest(key, json.dumps([VERSION, manifest.header, to_dict(agreed)], ensure_ascii=False).encode())
@@ -188,7 +198,7 @@ def survey(
                 for c, name in features:
                     weighed[c.column].add(values.get(name), outcome)
         for c in agreed.columns:
-            if c.to in _LENGTHS:
+            if c.to in LENGTHS:
                 _weigh_length(lengths[c.column], row, cells[at[c.column]], manifest.separator)
             elif c.to in (BORN, SEEN):
                 orders[c.column][date_orders(cells[at[c.column]])] += 1
@@ -199,7 +209,12 @@ def survey(
                     named[c.column] = row
         who = _patient(plan, files, cells)
         split = str(values.get("split", ""))
-        jobs.add(row, pseudonym(key, "patient", who) if who else pseudonym(key, "row", str(row)), split)
+        patient = pseudonym(key, "patient", who) if who else pseudonym(key, "row", str(row))
+        for c in own:
+            if c.kind == "category" and (word := values.get(c.name)) is not None:
+                first = owners[c.column].setdefault(word, patient)
+                owners[c.column][word] = patient if first == patient else ""
+        jobs.add(row, patient, split)
         if count % _BATCH == 0:
             progress(count)
     progress(count)
@@ -211,6 +226,7 @@ def survey(
         raise list_faults(faults, where=f"column {split_column.column}")
     questions = [
         *_naming(named),
+        *(_owned(agreed, owners) if jobs.patients < count else ()),
         *_leaks(agreed, weighed),
         *_mixed_units(agreed, lengths),
         *_date_orders(agreed, orders),
@@ -229,11 +245,19 @@ def survey(
     return found, jobs, plan
 
 
+class OpenQuestionsError(CaseError):
+    """Questions that must be answered before the import, for a page to ask them."""
+
+    def __init__(self, questions: tuple[Question, ...]) -> None:
+        told = list_faults([f"column {q.column}: {q.what}. {q.answer.rstrip('.')}" for q in questions], where="mapping")
+        super().__init__(told.what, where=told.where, fix=told.fix)
+        self.questions = questions
+
+
 def refuse_open_questions(found: Survey) -> None:
-    """Raise one CaseError with all questions, where there are any."""
+    """Raise one OpenQuestionsError with all questions, where there are any."""
     if found.questions:
-        told = [f"column {q.column}: {q.what}. {q.answer}" for q in found.questions]
-        raise list_faults(told, where="mapping")
+        raise OpenQuestionsError(found.questions)
 
 
 def _patient(plan: Plan, files: Files, cells: list[str]) -> str:
@@ -265,10 +289,10 @@ def _weigh_length(counts: list[int], row: int, cell: str, separator: str) -> Non
         return
     if read.unit:
         return
-    if read.value < _SMALLEST:
+    if read.value < SMALLEST:
         counts[0] += 1
         counts[2] = counts[2] or row
-    if read.value * 10 > _LARGEST:
+    if read.value * 10 > LARGEST:
         counts[1] += 1
         counts[3] = counts[3] or row
 
@@ -280,6 +304,17 @@ def _naming(named: dict[str, int]) -> Iterator[Question]:
             f"has a value that is one of the patient's own identifying words (first in row {row})",
             "Map that value to another word or to “”, or the column to “identifying”.",
         )
+
+
+def _owned(agreed: Agreed, owners: Mapping[str, Mapping[Value, str]]) -> Iterator[Question]:
+    """Categories of an export with several rows a patient that tell the patients apart, as their names would."""
+    for column, of in owners.items():
+        if len(of) > _FEW_VALUES and "" not in of.values() and column not in agreed.confirmed:
+            yield Question(
+                column,
+                f"has {len(of)} values, each of one patient alone, as a name would be",
+                "Map it to “identifying”, or name it under “confirmed” if its values lead to nobody.",
+            )
 
 
 def _leaks(agreed: Agreed, weighed: dict[str, _Weighed]) -> Iterator[Question]:

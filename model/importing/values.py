@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 from model.errors import FieldError
@@ -18,17 +18,35 @@ OTHERS = "*"
 OLDEST = 90.0
 """Ages above 89 are stored as 90, as the HIPAA Safe Harbor asks: the very old are few enough to be known."""
 
+LENGTHS = ("size_mm", "height_mm", "width_mm")
+SMALLEST, LARGEST = 2.0, 60.0
+"""In mm: hardly a nodule is smaller, hardly one larger."""
+
 _FACTORS: Mapping[str, Mapping[str, float]] = {
     "mm": {"mm": 1.0, "cm": 10.0, "m": 1000.0, "µm": 0.001, "um": 0.001, "in": 25.4},
     "years": {"years": 1.0, "year": 1.0, "y": 1.0, "yrs": 1.0, "yr": 1.0, "a": 1.0, "months": 1 / 12, "month": 1 / 12},
 }
-_NUMBER = re.compile(r"([-+]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)\s*([a-zµ]*)\.?", re.IGNORECASE)
+_NUMBER = re.compile(r"([-+]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?)\s*([a-zµ%/]*)\.?", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+")
 _MORE_FLAGS = {
     "ja": "yes", "oui": "yes", "si": "yes", "sí": "yes", "是": "yes", "有": "yes", "+": "yes", "pos": "yes", "x": "yes",
     "nein": "no", "non": "no", "否": "no", "无": "no", "-": "no", "−": "no", "neg": "no", "wildtype": "no", "wild-type": "no",
 }  # fmt: skip
 _DATE = re.compile(r"(\d{1,4})[-./](\d{1,2})[-./](\d{1,4})(?:[ T].*)?|(\d{4})(\d{2})(\d{2})")
+_MONTHS = {  # by their first letters: English, German, French, Spanish, Italian
+    start: month
+    for month, starts in enumerate(
+        ("jan jän ene gen", "feb fév fev", "mar mär mrz", "apr avr abr", "may mai mag", "jun juin giu", "jul juil lug",
+         "aug aoû aou ago", "sep set", "oct okt ott", "nov", "dec dez déc dic"), 1,
+    )
+    for start in starts.split()
+}  # fmt: skip
+_NAMED = re.compile(
+    r"(?:(\d{1,2})\.?[-/ ]*([^\W\d_]{3,10})\.?|([^\W\d_]{3,10})\.? (\d{1,2}),?)[-/ ,]*(\d{4})(?:[ T].*)?"
+)
+_SERIAL = re.compile(r"\d{4,5}")
+_SERIAL_START, SERIAL_LOW, SERIAL_HIGH = date(1899, 12, 30), 7_000, 60_000
+"""A day as Excel counts it, where its format was lost: 1919 to 2064."""
 
 
 class CellError(Exception):
@@ -70,10 +88,10 @@ def factor(given: str, wanted: str) -> float:
 
 
 def date_of(cell: str, order: DateOrder) -> date:
-    """Read a date; `order` says which of day and month comes first. Raises CellError."""
+    """Read a date, or a day as Excel counts it; `order` says which of day and month comes first. Raises CellError."""
     match = _DATE.fullmatch(cell.strip())
     if match is None:
-        raise CellError("not a date")
+        return _named_or_counted(cell.strip())
     if match[4]:
         parts = int(match[4]), int(match[5]), int(match[6])
     elif len(match[1]) == 4:
@@ -91,12 +109,27 @@ def date_of(cell: str, order: DateOrder) -> date:
         raise CellError("no day of the calendar, or day and month in the other order") from None
 
 
+def _named_or_counted(cell: str) -> date:
+    """A date whose month is a word, or a day as Excel counts it; raises CellError."""
+    if _SERIAL.fullmatch(cell) and SERIAL_LOW <= int(cell) <= SERIAL_HIGH:
+        return _SERIAL_START + timedelta(int(cell))
+    match = _NAMED.fullmatch(cell)
+    word = (match[2] or match[3]).lower() if match else ""
+    month = _MONTHS.get(word[:4], _MONTHS.get(word[:3]))
+    if match is None or month is None:
+        raise CellError("not a date")
+    try:
+        return date(int(match[5]), month, int(match[1] or match[4]))
+    except ValueError:
+        raise CellError("no day of the calendar") from None
+
+
 def date_orders(cell: str) -> frozenset[DateOrder]:
-    """The orders in which a cell is a date: empty where it is none."""
+    """The orders in which a cell is a date: empty where it is none, or a number that Excel may count days by."""
     match = _DATE.fullmatch(cell.strip())
-    if match is None:
+    if match is None and _SERIAL.fullmatch(cell.strip()):
         return frozenset()
-    if match[4] or len(match[1] or "") == 4:
+    if match is None or match[4] or len(match[1] or "") == 4:
         try:
             date_of(cell, "ymd")
         except CellError:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 NAMES: Mapping[str, tuple[str, ...]] = {
     "patient": ("patient", "patient id", "patientid", "pat id", "patid", "pid", "subject", "subject id", "subjectid", "case id",
                 "caseid", "mrn", "medical record number", "hospital number", "patient no", "patient number", "patient nr", "id",
-                "study id", "record id", "pseudonym", "patienten id", "病历号", "住院号"),
+                "study id", "record id", "pt id", "pt no", "patient code", "pat nr",
+                "pat no", "pseudonym", "patienten id", "病历号", "住院号"),
     "split": ("split", "set", "fold", "partition", "subset", "dataset", "data set", "cohort part"),
     "centre": ("centre", "center", "hospital", "site", "institution", "clinic", "centre id", "center id", "site id"),
     "report_text": ("report", "report text", "ultrasound report", "us report", "findings", "text", "narrative", "befund"),
@@ -62,12 +63,19 @@ N_CATEGORY = frozenset({"n", "pn", "p n", "n stage", "pn stage", "p n stage", "n
 
 # Words of a column's name that say that it leads to a person, or is free text that may.
 _IDENTIFYING = re.compile(
-    r"\b(name|surname|forename|firstname|lastname|first name|last name|vorname|nachname|initials|address|street|city|town|zip|"
-    r"postcode|postal|phone|tel|telephone|mobile|fax|e ?mail|mail|ssn|social security|insurance|passport|nhs|accession|mrn|"
-    r"medical record|hospital (number|no)|record (number|no|id)|doctor|physician|"
-    r"radiologist|pathologist|surgeon|referr\w+|operator|reader|examiner|technician|nurse|assistant|author|"
+    r"\b(\w*name|initials?|address|street|city|town|village|suburb|county|zip( code)?|postcode|postal|phone|tel|telephone|mobile|"
+    r"fax|e ?mail|mail|ssn|social security|insurance|passport|nhs|nhs number|accession|mrn|medical record|hospital (number|no)|"
+    r"(record|case|visit|sample|specimen|episode|encounter|admission|study|exam|order|lab|file|chart) (number|no|nr|id)|"
+    r"\w*(patient|pat|subject|case|person) ?(number|no|nr|id)|barcode|encounter|doctor|physician|consultant|clinician|gp|attending|"
+    r"radiologist|pathologist|surgeon|referr\w+|operator|reader|examiner|technician|nurse|assistant|author|signature|responsible|"
+    r"(scanned|reported|performed|seen|read|examined|signed|done|entered|checked) by|"
     r"sonographer|contact|next of kin|relative|mother|father|spouse|dob|birth\w*|date|day of|comments?|remarks?|notes?|memo|url|"
-    r"ip|device (id|serial)|serial|uid|guid|employer|occupation|ethnicity|姓名|电话|地址|身份证)\b"
+    r"ip|device (id|serial)|serial|uid|guid|employer|occupation|ethnicity|unnamed|index level|"
+    # German, French, Spanish, Italian, Chinese
+    r"geb|gebdat\w*|geburts\w*|telefon\w*|handy|stra(ss|ß)e|plz|ort|wohnort|adresse|anschrift|\w*arzt|ärztin|untersucher\w*|"
+    r"operateur\w*|chirurg\w*|befunder|unterschrift|initialen|fall (nr|nummer)|fallnummer|aufnahmenummer|patientennummer|"
+    r"krankenkasse|kvnr|versicherten\w*|bemerkung\w*|kommentar|nom|prénom|prenom|médecin|medecin|téléphone|naissance|"
+    r"nombre|apellidos?|médico|medico|dirección|direccion|teléfono|telefono|cognome|nome|indirizzo|姓名|电话|地址|身份证|医生|医师)\d*\b"
 )
 
 _UNITS = {"mm": "mm", "cm": "cm", "years": "years", "yrs": "years", "yr": "years", "y": "years", "months": "months"}

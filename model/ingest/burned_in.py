@@ -18,7 +18,6 @@ MAX_TEXT_SHARE = 0.25
 """Above this share of the picture blanked, nobody can say what is left: the file is refused."""
 
 _THICKEST_STROKE = 9  # pixels
-_SHARPNESS = 45.0  # mean over a letter's rim of the steepest step between neighbouring pixels
 _HIGHEST = 60  # height of a letter, pixels
 
 
@@ -39,16 +38,20 @@ class Box:
 
 @dataclass(frozen=True)
 class _Ink:
-    """What letters of one polarity must have: grey levels from their surroundings, height in pixels, number in a line."""
+    """What letters of one kind must have: grey levels from their surroundings, height in pixels, number in a line, and the mean
+    over a letter's rim of the steepest step between neighbouring pixels."""
 
     contrast: int
     lowest: int
     least: int
+    sharpness: float = 45.0
 
 
 # Dark cracks between speckles are common, dark letters rare: more is asked of them. Beside the picture, on black, there is
 # nothing but what the machine wrote: less is asked.
 _BRIGHT, _DARK, _ON_BLACK = _Ink(40, 4, 4), _Ink(60, 7, 5), _Ink(40, 4, 2)
+# Tissue has no colour, and JPEG keeps colours at half the resolution: blurred letters count, too.
+_IN_COLOUR = (_Ink(40, 4, 4), _Ink(60, 4, 3, 20.0), _Ink(90, 4, 3, 20.0))
 _BLACK = 24  # grey level
 
 
@@ -61,33 +64,43 @@ class _Letter:
     on_black: bool
 
 
-def find_text(pixels: GreyBytes) -> tuple[Box, ...]:
+def find_text(pixels: GreyBytes, *, colour: bool = False) -> tuple[Box, ...]:
     """Boxes around lines of text, with a margin.
 
     Parameters
     ----------
     pixels : (height, width) uint8.
+    colour : whether they are `model.ingest.images.DecodedImage.colour` and no grey.
     """
     import cv2
 
     found: list[Box] = []
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (_THICKEST_STROKE, _THICKEST_STROKE))
     step = _steepest(pixels)
-    for operation, ink in ((cv2.MORPH_TOPHAT, _BRIGHT), (cv2.MORPH_BLACKHAT, _DARK)):
+    kinds = [(cv2.MORPH_TOPHAT, _BRIGHT), (cv2.MORPH_BLACKHAT, _DARK)]
+    if colour:
+        kinds = [(cv2.MORPH_TOPHAT, ink) for ink in _IN_COLOUR]
+    for operation, ink in kinds:
         strokes = cv2.morphologyEx(pixels, operation, kernel) > ink.contrast
-        letters = _letters(strokes, step, pixels, ink.lowest)
+        letters = _letters(strokes, step, pixels, ink)
         found += [_widened(line, pixels.shape) for line in _lines(letters, ink)]
     return tuple(found)
 
 
-def blank_text(pixels: GreyBytes) -> tuple[GreyBytes, tuple[Box, ...]]:
+def blank_text(pixels: GreyBytes, colour: GreyBytes | None = None) -> tuple[GreyBytes, tuple[Box, ...]]:
     """A copy of the picture with every line of text black, and where it was.
 
     Parameters
     ----------
     pixels : (height, width) uint8; not changed.
+    colour : (height, width) uint8, `model.ingest.images.DecodedImage.colour`: text in colour stands out there, while in grey it
+        may be as bright as the tissue that it is written over.
     """
-    boxes: tuple[Box, ...] = ()
+    boxes = () if colour is None else find_text(colour, colour=True)
+    if boxes:
+        pixels = pixels.copy()
+        for box in boxes:
+            pixels[box.top : box.bottom, box.left : box.right] = 0
     for _ in range(3):  # a blanked line can have hidden another by joining it
         more = find_text(pixels)
         more = tuple(box for box in more if pixels[box.top : box.bottom, box.left : box.right].any())
@@ -124,7 +137,7 @@ def _steepest(pixels: GreyBytes) -> npt.NDArray[np.int16]:
 
 
 def _letters(
-    strokes: npt.NDArray[np.bool_], step: npt.NDArray[np.int16], pixels: GreyBytes, lowest: int
+    strokes: npt.NDArray[np.bool_], step: npt.NDArray[np.int16], pixels: GreyBytes, ink: _Ink
 ) -> list[_Letter]:
     """Connected pieces that could be letters: of a letter's size, thin, and sharp at their rim."""
     import cv2
@@ -142,7 +155,7 @@ def _letters(
     heights, widths = stats[:, cv2.CC_STAT_HEIGHT], stats[:, cv2.CC_STAT_WIDTH]
     filled = stats[:, cv2.CC_STAT_AREA] / (heights * widths)
     thin = (filled <= 0.95) | (widths * 2 <= heights)  # I, l and 1 fill their narrow box
-    could_be = (heights >= lowest) & (heights <= _HIGHEST) & (sharp >= _SHARPNESS) & thin
+    could_be = (heights >= ink.lowest) & (heights <= _HIGHEST) & (sharp >= ink.sharpness) & thin
     could_be[0] = False  # the ground
     letters = []
     for i in np.flatnonzero(could_be):

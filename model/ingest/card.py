@@ -34,12 +34,19 @@ _TAKEN = re.compile(
 
 MAX_FIELDS, MAX_VALUES, MAX_TEXT = 200, 50, 300
 
+_NODES, _COUNT = r"(lymph_?)?(nodes?|lns?)", r"((total|no|num|number|count|n)_)?(of_)?"
 AFTERWARDS = re.compile(
-    r"(.*_)?(recurr\w*|response|relapse|outcome|survival|death|died|deceased|followup|follow_up)(_.*)?"
-    r"|(p|yp)?[nm]([_ ]?stage)?|(p|c)?tnm|(ajcc|tnm|figo)?_?stage|ata_risk|risk(_group|_stratification)?"
-    r"|(positive|metastatic|involved|removed|excised|dissected)_.*nodes?|nodes?_(positive|removed|excised|dissected|involved)"
-    r"|.*(final|post_?op\w*|surgical)_?(pathology|histology|diagnosis|report)|post_?op\w*(_.*)?"
-    r"|(central|lateral|cervical)_(lymph_)?nodes?(_metastas\w+)?|(c|l)lnm|lnm|lymph_node_metastas\w+"
+    r"(.*_)?(recurr\w*|response|relapse|outcome|survival|death|died|deceased|followup|follow_up|vital_status)(_.*)?"
+    r"|(p|yp)?[nm]([_ ]?stage)?|(p|c)?tnm|(ajcc|tnm|figo|uicc)(_.*)?|stage|ata_risk|risk(_group|_stratification)?"
+    r"|y?p_?t(_(stage|category|classification))?|y?p_[nm]|p[nm]_(category|classification)|patholog(ic|ical)_.*"
+    rf"|{_COUNT}(positive|metastatic|involved|removed|excised|dissected|resected|examined|harvested)_(.*_)?{_NODES}(_.*)?"
+    rf"|{_COUNT}{_NODES}_(positive|removed|excised|dissected|involved|resected|examined|harvested|yield|ratio)(_.*)?|lnr"
+    r"|.*(final|post_?op\w*|surgical)_?(pathology|histology|diagnosis|report)|(.*_)?post_?op\w*(_.*)?"
+    rf"|(central_|lateral_|cervical_)?{_NODES}_metastas\w+|(central|lateral|cervical)_{_NODES}|(c|l)lnm|lnm"
+    r"|extranodal_extension|ene|(lympho?_?)?vascular_invasion|lvi|angioinvasion|(perineural|capsular)_invasion"
+    r"|rai(_.*)?|radioiodine(_.*)?|(persistent|residual)_disease|disease_status|(dfs|rfs|pfs|os)(_(months|years|days|time|status))?"
+    r"|(extent|type)_of_(surgery|operation|resection)|(surgery|operation|resection)_(type|extent)"
+    r"|((lateral|central|selective|radical)_)?(neck|node)_dissection(_.*)?|complications?(_.*)?"
 )
 """Names of what is known only after surgery or follow-up: no field of a model."""
 

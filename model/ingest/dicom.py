@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from model.errors import ImageError
 from model.ingest.burned_in import Box
-from model.ingest.images import MAX_PIXELS, DecodedImage, colours_to_grey, finish_image
+from model.ingest.images import MAX_PIXELS, Colour, DecodedImage, colours_to_grey, finish_image
 from model.schema import GrayImage, Value
 
 MAX_DICOM_BYTES = 2 * 1024**3
@@ -106,7 +106,7 @@ def decode_dicom(source: Path | bytes, *, name: str, frame: int | None = None) -
             if isinstance(source, Path) and source.stat().st_size > MAX_DICOM_BYTES:
                 raise ImageError(f"over {MAX_DICOM_BYTES // 1024**3} GB", where=name, fix="Give a shorter clip.")
             header = pydicom.dcmread(stream, stop_before_pixels=True)
-            grey, notices, shape = _frame(stream, header, name, frame)
+            grey, notices, colour, shape = _frame(stream, header, name, frame)
             identifiers = tuple(dict.fromkeys(_identifiers(header)))
         except ImageError:
             raise
@@ -119,10 +119,11 @@ def decode_dicom(source: Path | bytes, *, name: str, frame: int | None = None) -
     box = Box(0, shape[0], 0, shape[1]) if region is None else region[0]
     if region is not None:
         grey = grey[box.top : box.bottom, box.left : box.right]
+        colour = None if colour is None else np.ascontiguousarray(colour[box.top : box.bottom, box.left : box.right])
         notices.append("cut to its B-mode region")
     spacing, more = _spacing(header, None if region is None else region[1])
     return DicomPicture(
-        finish_image(np.ascontiguousarray(grey), [*notices, *more], name=name),
+        finish_image(np.ascontiguousarray(grey), [*notices, *more], name=name, colour=colour),
         spacing, box, shape, region is not None, str(header.get("BurnedInAnnotation", "")).upper() == "YES",
         _facts(header), str(header.get("PatientID", "") or "").strip(), identifiers,
     )  # fmt: skip
@@ -142,8 +143,12 @@ def patient_id(source: Path | bytes) -> str:
             return ""
 
 
-def _frame(stream: Any, header: Any, name: str, frame: int | None) -> tuple[GrayImage, list[str], tuple[int, int]]:
-    """A frame as grey, with notices, and its (height, width)."""
+def _frame(
+    stream: Any, header: Any, name: str, frame: int | None
+) -> tuple[GrayImage, list[str], Colour | None, tuple[int, int]]:
+    """A frame as grey, with notices, `DecodedImage.colour`, and its (height, width)."""
+    if str(getattr(header.file_meta.get("TransferSyntaxUID"), "name", "")).startswith(("MPEG", "HEVC")):
+        raise ImageError("a film (MPEG), of which no frame can be decoded", where=name, fix=_EXPORT)
     if "Rows" not in header or "Columns" not in header:
         raise ImageError("DICOM without a picture", where=name, fix="Give the picture itself.")
     height, width = int(header.Rows), int(header.Columns)
@@ -159,11 +164,11 @@ def _frame(stream: Any, header: Any, name: str, frame: int | None) -> tuple[Gray
         index = 0
     else:
         index = _sharpest(stream, header, name, count)
-    grey, more = _grey(_pixels(stream, index), header, name)
+    grey, more, colour = _grey(_pixels(stream, index), header, name)
     if count > 1:
         why = "as the table says" if frame is not None else "the sharpest of those looked at"
         notices.append(f"frame {index + 1} of {count} was taken, {why}")
-    return grey, [*notices, *more], (height, width)
+    return grey, [*notices, *more], colour, (height, width)
 
 
 def _pixels(stream: Any, index: int) -> npt.NDArray[Any]:
@@ -178,7 +183,7 @@ def _sharpest(stream: Any, header: Any, name: str, count: int) -> int:
     import cv2
 
     def sharpness(index: int) -> float:
-        grey, _ = _grey(_pixels(stream, index), header, name)
+        grey, _, _ = _grey(_pixels(stream, index), header, name)
         return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
     looked: list[int] = sorted(
@@ -187,7 +192,7 @@ def _sharpest(stream: Any, header: Any, name: str, count: int) -> int:
     return max(looked, key=sharpness)
 
 
-def _grey(pixels: npt.NDArray[Any], header: Any, name: str) -> tuple[GrayImage, list[str]]:
+def _grey(pixels: npt.NDArray[Any], header: Any, name: str) -> tuple[GrayImage, list[str], Colour | None]:
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
     kind = str(header.PhotometricInterpretation)
@@ -219,7 +224,7 @@ def _grey(pixels: npt.NDArray[Any], header: Any, name: str) -> tuple[GrayImage, 
     grey = ((values - low) / ((high - low) or 1.0)).clip(0, 1)
     if kind == "MONOCHROME1":
         grey = 1 - grey
-    return grey.astype(np.float32), []
+    return grey.astype(np.float32), [], None
 
 
 def _region(header: Any, shape: tuple[int, int]) -> tuple[Box, Any] | None:

@@ -39,6 +39,9 @@ _CONTRAST_SHARE = 0.01
 _LOSSY_NOISE = 16  # grey levels that JPEG or WebP can leave in a mask without a mark
 
 
+Colour = npt.NDArray[np.uint8]
+
+
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
     """A picture as the model takes it, and what was done to it on the way.
@@ -48,11 +51,14 @@ class DecodedImage:
     pixels : (height, width) float32 in 0…1, at most `MAX_SIDE` a side.
     notices : one sentence for each change that a person should know of.
     scale : (row, column) pixels of the file that one pixel here stands for; (1, 1) unless the picture was shrunk.
+    colour : (height, width) uint8, how far the channels of a pixel lie apart; None where none does by more than a tint. Grey
+        does not show what was written in colour over tissue of the same luminance.
     """
 
     pixels: GrayImage
     notices: tuple[str, ...] = ()
     scale: tuple[float, float] = (1.0, 1.0)
+    colour: Colour | None = None
 
     def spacing(self, file_spacing_mm: tuple[float, float]) -> tuple[float, float]:
         """(row, column) mm of a pixel here, from that of the file (as it is displayed, so after any EXIF turn)."""
@@ -79,16 +85,17 @@ def decode_image(data: bytes, *, name: str) -> DecodedImage:
         anything is decoded), under 64 pixels a side, or has no contrast.
     """
     image, notices = _open(data, name, min_side=MIN_SIDE)
-    grey, more = _to_grey(image, name)
-    return finish_image(grey, [*notices, *more], name=name)
+    grey, more, colour = _to_grey(image, name)
+    return finish_image(grey, [*notices, *more], name=name, colour=colour)
 
 
-def colours_to_grey(pixels: npt.NDArray[np.uint8], *, name: str) -> tuple[GrayImage, list[str]]:
-    """(height, width, 3) RGB → (height, width) luminance in 0…1, with a notice where the colours meant something."""
+def colours_to_grey(pixels: npt.NDArray[np.uint8], *, name: str) -> tuple[GrayImage, list[str], Colour | None]:
+    """(height, width, 3) RGB → (height, width) luminance in 0…1, a notice where the colours meant something, and
+    `DecodedImage.colour`."""
     return _to_grey(Image.fromarray(pixels), name)
 
 
-def finish_image(grey: GrayImage, notices: Sequence[str], *, name: str) -> DecodedImage:
+def finish_image(grey: GrayImage, notices: Sequence[str], *, name: str, colour: Colour | None = None) -> DecodedImage:
     """Check a grey picture and shrink it to `MAX_SIDE`.
 
     Parameters
@@ -96,6 +103,7 @@ def finish_image(grey: GrayImage, notices: Sequence[str], *, name: str) -> Decod
     grey : (height, width) float32 in 0…1.
     notices : what was done to it so far.
     name : what to call it in messages.
+    colour : see `DecodedImage`; shrunk with it.
 
     Raises
     ------
@@ -117,11 +125,14 @@ def finish_image(grey: GrayImage, notices: Sequence[str], *, name: str) -> Decod
         # Pillow's box filter is the exact area average, also for factors that are no whole number.
         small = Image.fromarray(grey).resize((shrunk_width, shrunk_height), Image.Resampling.BOX)
         grey = np.asarray(small, dtype=np.float32).clip(0, 1)
+        if colour is not None:
+            colour = np.asarray(Image.fromarray(colour).resize((shrunk_width, shrunk_height), Image.Resampling.BOX))
         notices.append(f"shrunk from {width} × {height} to {shrunk_width} × {shrunk_height} pixels by area average")
     return DecodedImage(
         np.ascontiguousarray(grey, dtype=np.float32),
         tuple(f"{name}: {notice}." for notice in notices),
         (height / shrunk_height, width / shrunk_width),
+        colour,
     )
 
 
@@ -158,7 +169,7 @@ def decode_mask(data: bytes, *, name: str, shape: tuple[int, int]) -> Mask:
     """
     image, _ = _open(data, name, min_side=1)
     lossy = image.format in ("JPEG", "MPO", "WEBP")
-    grey, _ = _to_grey(image, name)
+    grey, _, _ = _to_grey(image, name)
     low, high = float(grey.min()), float(grey.max())
     if high - low <= (_LOSSY_NOISE / 255 if lossy else 0.0):
         raise ImageError(
@@ -271,11 +282,12 @@ def _fit(width: int, height: int) -> tuple[int, int]:
     return round(width * factor), round(height * factor)
 
 
-def _to_grey(image: Image.Image, name: str) -> tuple[GrayImage, list[str]]:
-    """Any Pillow mode → (height, width) float32 in 0…1, with a notice for each thing lost."""
+def _to_grey(image: Image.Image, name: str) -> tuple[GrayImage, list[str], Colour | None]:
+    """Any Pillow mode → (height, width) float32 in 0…1, with a notice for each thing lost, and `DecodedImage.colour`."""
     if image.mode.startswith(("I", "F")):
-        return _scale_deep_grey(np.asarray(image), name)
+        return *_scale_deep_grey(np.asarray(image), name), None
     notices = []
+    colour: Colour | None = None
     try:
         if image.has_transparency_data:
             layer = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
@@ -287,7 +299,11 @@ def _to_grey(image: Image.Image, name: str) -> tuple[GrayImage, list[str]]:
             notices.append("holds only black and white, no grey levels")
         elif image.mode not in ("L", "LA"):
             image = image.convert("RGB")
-            if _coloured_share(image) > _COLOUR_SHARE:
+            spread = _spread(image)
+            coloured = spread > _COLOUR_LEVELS
+            if coloured.any():
+                colour = spread
+            if coloured.mean() > _COLOUR_SHARE:
                 notices.append(
                     "its colours (Doppler, elastography or drawn marks?) were turned into grey; "
                     "the model expects plain B-mode pictures"
@@ -295,14 +311,14 @@ def _to_grey(image: Image.Image, name: str) -> tuple[GrayImage, list[str]]:
         grey = np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
     except (ValueError, OSError, MemoryError) as error:
         raise ImageError(f"its colour mode {image.mode} cannot be read", where=name, fix=_EXPORT) from error
-    return grey, notices
+    return grey, notices, colour
 
 
-def _coloured_share(image: Image.Image) -> float:
-    """Share of the pixels of an RGB picture whose channels lie far apart."""
+def _spread(image: Image.Image) -> Colour:
+    """(height, width) how far the channels of each pixel of an RGB picture lie apart."""
     red, green, blue = (np.asarray(channel) for channel in image.split())
     lowest, highest = np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
-    return float((highest - lowest > _COLOUR_LEVELS).mean())
+    return np.asarray(highest - lowest)
 
 
 def _scale_deep_grey(values: npt.NDArray[np.generic], name: str) -> tuple[GrayImage, list[str]]:

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from model.ingest.reports import BLANK
 
 _SHORTEST_WORD, _SHORTEST_NUMBER, _SHORTEST_JOINED, _SHORTEST_PART = 2, 3, 4, 6
 _MOST_PARTS = 12  # of a number written with signs between its figures
 _WORD = re.compile(r"[^\W_]+")
+_HYPHENED = re.compile(r"[^\W_]+(?:['’`´-][^\W_]+)+")
+_BROKEN = re.compile(r"- *\n *")  # a word that goes on in the next line
+_IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
+# Letters that Unicode does not take apart, and what typewriters, headers and file names make of them and of umlauts.
+_BASE = str.maketrans("łøđıðħŧ", "lodidht")
+_SPELT_OUT = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae", "œ": "oe", "þ": "th", "đ": "dj"}
+)
 # Parts of names and addresses that are also plain English or medical words, and lead to nobody by themselves.
 _COMMON = frozenset({
     "the", "and", "of", "for", "dr", "mr", "mrs", "ms", "prof", "saint", "hospital", "clinic", "centre", "center",
@@ -43,14 +51,19 @@ class Known:
         words: set[str] = set()
         joined: set[str] = set()
         for value in values:
-            words |= telling_words(value)
+            for spelling in _spellings(value):
+                words |= telling_words(spelling)
+                words |= {re.sub(r"[\W_]+", "", w) for w in _HYPHENED.findall(fold(spelling))}
+            # "MRN4711" is written as "4711", too.
+            words |= {n for w in _WORD.findall(value) for n in re.findall(r"\d+", w) if len(n) >= _SHORTEST_JOINED}
             whole = re.sub(r"[\W_]+", "", fold(value))
             if any(c.isdigit() for c in whole) and len(whole) >= _SHORTEST_JOINED:
                 joined.add(whole)
         self._words = frozenset(words | joined)
         # A number may be written with signs between its parts, and a long name be part of a longer word.
         self._joined = frozenset(w for w in self._words if any(c.isdigit() for c in w) and len(w) >= _SHORTEST_JOINED)
-        self._long = tuple(w for w in self._words if len(w) >= _SHORTEST_PART)
+        # Chinese and Japanese are written without spaces, Korean with endings: a name is a part of what looks like one long word.
+        self._long = tuple(w for w in self._words if len(w) >= _SHORTEST_PART or _IDEOGRAPHS.fullmatch(w))
 
     def blank(self, text: str) -> tuple[str, int]:
         """The text (in Unicode's form NFC) with each known word replaced by "▇▇", and how many were."""
@@ -76,6 +89,8 @@ class Known:
             part in word for part in self._long
         ):
             last = i
+        if i + 1 < len(tokens) and _BROKEN.fullmatch(folded, end, tokens[i + 1][0]) and word + tokens[i + 1][2] in self._words:
+            return i + 1
         for j in range(i + 1, min(len(tokens), i + _MOST_PARTS)):
             if tokens[j][0] - end != 1 or folded[end] not in " ./-_^":
                 break
@@ -100,8 +115,19 @@ def fold(text: str) -> str:
     for letter in unicodedata.normalize("NFC", text):
         base = unicodedata.normalize("NFD", letter)[0]
         low = base.lower()
-        out.append(low if len(low) == 1 else base)
+        out.append(low.translate(_BASE) if len(low) == 1 else base)
     return "".join(out)
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """A value as given, with its umlauts spelt out, and with what may be spelt-out umlauts as one letter."""
+    yield value
+    low = unicodedata.normalize("NFC", value).lower()
+    if (spelt_out := low.translate(_SPELT_OUT)) != low:
+        yield spelt_out
+    if any(c.isalpha() for c in low):
+        yield re.sub(r"(?<=[^\W\d_])([aou])e(?=[^\W\d_])", r"\1", low)
+        yield low.replace("ss", "ß")
 
 
 def _telling(word: str) -> bool:

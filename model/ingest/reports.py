@@ -73,19 +73,28 @@ _MEASUREMENT = re.compile(
 )
 
 _DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
-_MONTH_NAME = (
-    r"(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
-    r"nov(?:ember)?|dec(?:ember)?)\.?"
+_MONTH_NAME = (  # English, then German, French, Spanish, Italian
+    r"(?i:jan(?:uary|uar|vier)?|feb(?:ruary|ruar)?|mar(?:ch|s|zo)?|apr(?:il|ile)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober|obre)?|nov(?:ember|embre)?|dec(?:ember)?|jän(?:ner)?|märz|mai|juni|juli|okt(?:ober)?|dez(?:ember)?|"
+    r"février|avril|juin|juillet|août|septembre|décembre|enero|febrero|abril|mayo|junio|julio|agosto|septiembre|octubre|"
+    r"noviembre|diciembre|gennaio|febbraio|maggio|giugno|luglio|settembre|ottobre|dicembre)(?![^\W\d_])\.?"
 )
-_ORDINAL = rf"{_DAY}(?:st|nd|rd|th)?"
+_ORDINAL = rf"{_DAY}(?:st|nd|rd|th|er|\.)?"
 _YEAR = r"(?:19|20)\d\d"
 _NO_UNIT = r"(?!\d|\s*(?:mm|cm|ml)\b)"
 _NO_NAME = (  # words that follow a title or a name field without being a name
     r"(?i:aged?|sex|gender|dob|date|born|mrn|id|no|number|patient|refer\w*|exam\w*|thyroid|neck|ultra\w*|findings?|report|"
     r"nodules?|female|male|woman|man|history|clinical|indication|unknown|the|is|was|an?|and|with|has|had|left|right)\b"
 )
-_NAME_WORD = rf"(?!{_NO_NAME})(?:[^\W\d_]\.|[^\W\d_]+(?:['’-][^\W\d_]+)*)"
+_NAME_WORD = rf"(?!{_NO_NAME})(?:[^\W\d_]\.|[^\W\d_]+(?:['’-][^\W\d_]+){{0,4}})"
 _CAPITAL_WORD = rf"(?=[A-ZÀ-ÖØ-Þ]){_NAME_WORD}"
+_TITLE_CASE = rf"(?=[A-ZÀ-ÖØ-Þ][a-zß-öø-ÿ]){_NAME_WORD}"
+_FAMILY = rf"(?:(?:van|von|vom|zu|der|den|de|del|della|di|da|dos|du|la|le|el|al|bin|ben|ter|ten) ){{0,3}}{_CAPITAL_WORD}"
+_TITLE = (
+    r"(?:[Mm]rs?|[Mm]s|[Mm]iss|[Dd]ra?|[Pp]rof(?:essor)?|Herrn?|Frau|OA|Mme|Mlle|Madame|Monsieur|Sra?|Srta|Señora?|Sig\.?ra|"
+    r"Signora?|Dott(?:\.?ssa)?|med)\b\.? ?"
+)
+_CREDENTIALS = r"(?:MD|M\.D\.|D\.O\.|MBBS|MBChB|FRCR|FRCS|MRCP|MRCS|FACR|RDMS|PhD|Ph\.D\.)(?!\w)"
 
 # In this order: what is blanked no longer matches, so the more telling kinds come first. A `value` group is the part to
 # blank, and ends its pattern; without one the whole match is.
@@ -98,9 +107,14 @@ _IDENTIFIERS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"{_YEAR}(?P<iso>[-/.]){_MONTH}(?P=iso){_DAY}"
             rf"|(?:{_DAY}(?P<day>[-/.]){_MONTH}(?P=day)|{_MONTH}(?P<month>[-/.]){_DAY}(?P=month))(?:{_YEAR}|\d\d)"
             rf"|{_YEAR}\s?年\s?{_MONTH}\s?月(?:\s?{_DAY}\s?日)?"
-            rf"|{_ORDINAL}[ -](?:of )?{_MONTH_NAME}[ ,-]{{1,2}}(?:{_YEAR}|'?\d\d)"
+            rf"|{_ORDINAL}(?:[ -](?:of |de )?)?{_MONTH_NAME}[ ,-]{{0,2}}(?:de )?(?:{_YEAR}|'?\d\d)"
+            rf"|{_YEAR}[ -]{_MONTH_NAME}(?:[ -]{_ORDINAL})?"
+            rf"|{_MONTH}[/-]{_YEAR}"
             rf"){_NO_UNIT}"
             rf"|\b{_MONTH_NAME}(?: {_ORDINAL})?,? {_YEAR}{_NO_UNIT}"
+            # Without a year, only where the month is written as one: "level 3 may be".
+            rf"|(?<!\d)(?<!\d[.,/-]){_ORDINAL} (?:of )?(?=[A-Z][a-zä]){_MONTH_NAME}"
+            rf"|\b(?=[A-Z][a-zä]){_MONTH_NAME} {_DAY}(?:st|nd|rd|th)?(?!\d|[.,x×]\d|\s*(?:[mc]m|ml|%|[x×])\b)"
         ),
     ),
     (
@@ -114,7 +128,7 @@ _IDENTIFIERS: tuple[tuple[str, re.Pattern[str]], ...] = (
         "telephone numbers",
         re.compile(
             r"(?<!\d)(?<!\d[.,])(?:\+\d[\d ()-]{6,}\d|(?:\(0\d{1,4}\) ?|0\d{1,4}[ -])\d{3,4}[ -]?\d{3,4}"
-            r"|(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}|\d{3}[ -]\d{4}[ -]\d{4})(?!\d)"
+            r"|(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}|\d{3}[ -]\d{4}[ -]\d{4}|\d{3}-\d{4})(?!\d)"
         ),
     ),
     (
@@ -125,31 +139,62 @@ _IDENTIFIERS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"(?P<value>(?=[\w/-]*\d)[\w/-]+)"
         ),
     ),
-    ("long numbers", re.compile(r"(?<!\d)(?:(?<!\d[.,])\d{6,}|\d{3}-\d{2}-\d{4})(?!\d)")),
+    ("web addresses", re.compile(r"(?:https?://|\bwww\.)[^\s,;)]+|(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")),
+    ("long numbers", re.compile(r"(?<!\d)(?:(?<!\d[.,])\d{5,}|\d{3}-\d{2}-\d{4})(?!\d)")),
+    (
+        "record numbers",
+        re.compile(
+            r"(?:(?i:\b(?:id|case|file|chart|hn|urn|acc(?:ession)?|visit|episode|encounter|fall|no|nr)\b)"
+            r"\.? ?(?i:no|nr)?\.? ?[:#]? ?|#)"
+            r"(?P<value>\d{4,}[\w/-]*)"
+        ),
+    ),
+    # Above 89 few enough are alive to be known, as the table has it, too.
+    ("ages above 89", re.compile(r"(?i:\bage(?:d|\s*[:=])?\s*)(?P<value>(?:9\d|1[0-2]\d)(?!\d|[.,]\d))")),
+    ("ages above 89", re.compile(r"(?<![\d.,/-])(?:9\d|1[0-2]\d)(?=(?:[ -]years?[ -]old| ?(?:y/o|yo|yrs?|years)\b))")),
+    (
+        "addresses",
+        re.compile(
+            rf"(?<![\d.,])\d{{1,4}}[a-z]? (?:{_CAPITAL_WORD} ){{1,3}}"
+            r"(?:Street|St|Road|Rd|Lane|Avenue|Ave|Drive|Close|Court|Way|Place)\b"
+            r"|\b(?:[A-ZÄÖÜ][\w-]{0,40})?(?i:straße|strasse|str\.|gasse) \d{1,4}\b|\b[A-ZÄÖÜ][\w-]{1,40}(?:weg|platz) \d{1,4}\b"
+        ),
+    ),
     (
         "names",
         re.compile(
             r"(?i:\b(?:name of (?:the )?patient|(?:sur|fore|first |last |family )?name)\s*(?:[:=]|\bis\b)\s*)"
-            rf"(?P<value>{_NAME_WORD}(?:(?: |, ?){_NAME_WORD}){{0,3}})"
+            rf"(?P<value>{_NAME_WORD}(?:(?: |, ?|\^+){_NAME_WORD}){{0,3}})"
         ),
     ),
-    ("names", re.compile(rf"\b(?i:patient)\s*[:=]\s*(?P<value>{_CAPITAL_WORD}(?: {_CAPITAL_WORD}){{0,2}})")),
-    ("names", re.compile(r"(?:姓名|患者|病人|医师|医生)\s*[:：]\s*(?P<value>[\u4e00-\u9fff]{2,4})")),
+    ("names", re.compile(rf"(?i:\bpatient(?:['’]s)? name)\s+(?P<value>{_CAPITAL_WORD}(?:(?: |, ?|\^+){_CAPITAL_WORD}){{0,3}})")),
+    ("names", re.compile(rf"\b(?i:patient|pt\.?)\s*[:=]\s*(?P<value>{_CAPITAL_WORD}(?: {_CAPITAL_WORD}){{0,2}})")),
+    ("names", re.compile(rf"\b(?:[Pp]atient|[Pp]t\.?) (?P<value>{_TITLE_CASE}(?: {_TITLE_CASE}){{1,2}})")),
+    ("names", re.compile(r"(?:姓名\s*[:：]?|(?:患者|病人|医师|医生)\s*[:：])\s*(?P<value>[\u4e00-\u9fff]{2,4})")),
     (
         "names",
         re.compile(
-            r"\b(?:[Mm]rs?|[Mm]s|[Mm]iss|[Dd]r|[Pp]rof(?:essor)?)\b\.? ?"
-            rf"(?P<value>{_CAPITAL_WORD}(?: {_CAPITAL_WORD}){{0,2}})"
+            rf"\b{_TITLE}(?:{_TITLE}){{0,3}}(?P<value>{_FAMILY}(?: {_FAMILY}){{0,2}})"
         ),
     ),
     (
         "names",
         re.compile(
-            r"\b(?i:(?:reported|dictated|signed|verified|approved|performed|examined|seen|read|referred|scanned|reviewed|written)"
-            r"(?: electronically)? by|radiologist|physician|doctor|surgeon|sonographer|operator|reader|referrer)\b\s*[:,]?\s*"
-            rf"(?!(?:Dr|Prof|Mrs?|Ms|Miss)\b)(?P<value>{_CAPITAL_WORD}(?:,? {_CAPITAL_WORD}){{0,2}})"
+            r"\b(?i:(?:reported|dictated|transcribed|typed|interpreted|signed|verified|approved|performed|examined|seen|read|referred|scanned|reviewed|written)"
+            r"(?: electronically)? by|radiologist|physician|doctor|surgeon|sonographer|operator|reader|referrer|referring|"
+            r"consultant|attending|registrar|signed|gez|untersucher|befunder|arzt)\b\.?\s*[:,]?\s*"
+            rf"(?!{_TITLE})(?P<value>{_FAMILY}(?:,? {_FAMILY}){{0,2}})"
         ),
     ),
+    (
+        "names",
+        re.compile(
+            r"\b(?i:(?:reported|dictated|transcribed|typed|interpreted|signed|verified|approved|examined|seen|read|reviewed) by)"
+            r"\s*:\s*"
+            rf"(?P<value>{_NAME_WORD}(?: {_NAME_WORD})?)"
+        ),
+    ),
+    ("names", re.compile(rf"\b{_FAMILY}(?: {_FAMILY}){{0,2}}(?=,? {_CREDENTIALS})")),
 )
 
 

@@ -42,10 +42,12 @@ def test_a_leak_is_asked_for_answered_and_imported(tmp_path: Path) -> None:
     app = uploaded(TABLE)
     assert "24 rows, 5 columns, 0 files" in words(app)
     app.button(key="import-run").click().run()
-    assert "column Marker: predicts the outcome almost perfectly" in words(app)
+    assert "Marker: predicts the outcome almost perfectly" in words(app)
+    assert "press the button below" in words(app)
+    assert app.button(key="import-confirm-Marker")  # the answer is at hand here, too
     assert not (tmp_path / "cohorts" / "my-cohort").exists()
     app.button(key="import-dry").click().run()
-    assert "1 questions must be answered" in words(app)
+    assert "1 question must be answered" in words(app)
     app.button(key="import-confirm-Marker").click().run()
     app.button(key="import-run").click().run()
     assert not app.exception
@@ -53,6 +55,37 @@ def test_a_leak_is_asked_for_answered_and_imported(tmp_path: Path) -> None:
     assert "All rows are" not in words(app)
     assert "Data quality" in words(app)
     assert "this cohort has none: train a model of your own" in words(app)
+
+
+def test_two_questions_about_one_column_have_one_answer() -> None:
+    sizes = ["0.8", "12", "0.9", "22", "9", "14"]
+    rows = [f"p{i},{sizes[i % 6]},{'yes' if i % 5 == 0 else 'no'}" for i in range(24)]
+    app = uploaded("\n".join(["Patient ID,Size,LLNM", *rows]))
+    app.button(key="import-run").click().run()
+    assert not app.exception
+    assert "Size: seems to mix cm and mm" in words(app)
+    assert "Size: 8 of 24 cells do not fit" in words(app)
+    app.button(key="import-confirm-Size").click().run()
+    app.button(key="import-run").click().run()
+    assert "Data quality" in words(app)
+
+
+def test_an_outcome_without_a_name_is_not_taken_for_lateral_metastasis(tmp_path: Path) -> None:
+    app = uploaded(TABLE)
+    app.toggle[0].set_value(True).run()
+    app.button(key="import-run").click().run()
+    assert not app.exception
+    assert "has no name" in words(app)
+    assert not (tmp_path / "cohorts" / "my-cohort").exists()
+
+
+def test_two_files_of_one_name_are_not_confused() -> None:
+    app = opened("import_cohort")
+    box = app.file_uploader(key="import-files")
+    box.upload("1.png", b"one", "image/png").upload("1.png", b"two", "image/png").run()  # as two patients' folders give them
+    app.file_uploader(key="import-table").upload("m.csv", b"Patient ID,Image\na,p1/1.png\nb,p2/1.png\n", "text/csv").run()
+    assert not app.exception
+    assert "files given twice: 1.png" in words(app)
 
 
 def test_two_columns_for_one_field_are_refused_by_name() -> None:

@@ -122,6 +122,13 @@ def test_jpeg_comments_exif_and_excel_properties(tmp_path: Path, run: Callable[.
     assert_nothing(tmp_path, folder, json.dumps(done.to_dict()))
 
 
+def test_times_of_files_do_not_tell_the_order_of_the_export(
+    tmp_path: Path, png_export: Path, run: Callable[..., Imported]
+) -> None:
+    run(png_export)
+    assert len({p.stat().st_mtime_ns for p in (tmp_path / "cohort" / "images").iterdir()}) == 1
+
+
 def test_ages_centres_and_pseudonyms(tmp_path: Path, png_export: Path, run: Callable[..., Imported]) -> None:
     from model.ingest.cases import read_cohort
 
@@ -213,6 +220,23 @@ def test_dicom_tags_regions_and_text_inside_the_region(tmp_path: Path, run: Call
         assert pixels[ink(pixels, shortest, (40, 150))].max() == 0
 
 
+def test_names_in_entities_of_a_web_page(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    rows = [["M1", "Žofie Müllerová", "M&uuml;llerov&aacute; &#381;ofie has a nodule of 9 mm &amp; no nodes"]]
+    run(write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Name", "Report"], rows))
+    assert_nothing(tmp_path, tmp_path / "export")
+    assert "has a nodule of 9 mm & no nodes" in (tmp_path / "cohort" / "cases.csv").read_text("utf-8")
+    assert "llerov" not in (tmp_path / "cohort" / "cases.csv").read_text("utf-8")
+
+
+def test_a_long_address_is_searched_for_and_a_long_remark_is_not(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    address = "Flat 3, 12 Lane 77, Little Bottom, Pemberton, Hedwig Shire, Ruritania, RU1 2AB"
+    remark = "the patient was asked to come again because the nodule in the lower pole has grown since the last time"
+    rows = [["M1", address, remark, "In Ruritania or Pemberton, the nodule in the lower pole has grown"]]
+    run(write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Address", "Remarks", "Report"], rows))
+    assert_nothing(tmp_path, tmp_path / "export")
+    assert "the nodule in the lower pole has grown" in (tmp_path / "cohort" / "cases.csv").read_text("utf-8")
+
+
 def test_messages_of_bad_cells_repeat_nothing(tmp_path: Path, run: Callable[..., Imported]) -> None:
     secret = "Zebrowski"
     rows = [[f"MRN8842117-{i}", secret, secret, "40"] for i in range(12)]
@@ -230,6 +254,18 @@ def test_messages_of_bad_cells_repeat_nothing(tmp_path: Path, run: Callable[...,
     assert done.taken == 12
     assert {t["what"] for t in done.told} == {"not a number", "not yes or no"}
     assert_nothing(tmp_path, tmp_path / "export", json.dumps(done.to_dict()))
+
+
+def test_a_category_whose_values_are_of_one_patient_each_is_questioned(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    names = ["Zebrowski", "Okonkwo", "Hedwig"]
+    rows = [[f"p{i % 3}", names[i % 3], ["red", "blue"][i % 2], "40"] for i in range(12)]
+    manifest = write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Who", "Ward", "Age"], rows)
+    with pytest.raises(CaseError, match="column Who: has 3 values, each of one patient alone") as told:
+        run(manifest)
+    assert "Ward" not in str(told.value)
+    assert_nothing(tmp_path, tmp_path / "export", str(told.value))
+    rows = [[f"p{i}", ["T1", "T2", "T3"][i % 3], "40"] for i in range(12)]
+    run(write_table(tmp_path / "export" / "n.csv", ["Patient ID", "Class", "Age"], rows))  # of several patients each
 
 
 def test_a_category_that_names_the_patient_is_refused(tmp_path: Path, run: Callable[..., Imported]) -> None:

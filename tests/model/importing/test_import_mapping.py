@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,11 +84,65 @@ def test_typed_cells_of_excel(tmp_path: Path) -> None:
         ("m.xlsx", b"PK no", "damaged or no XLSX"),
         ("m.parquet", b"PAR1", "damaged or no PARQUET"),
         ("m.csv", b"a,b\n1,2,3", "row 2: 3 cells where there are 2 columns"),
+        ("m.csv", b"Our study;;\n\na;b;c\n1;2;3", "row 3: 3 cells .* no title or merged cells above"),
+        ("m.csv", b'a,b\n1,2\n3,"4\n5,6\n7,8\n', "row 3: a quotation mark opens a cell of 3 lines"),
+        ("m.csv", b"a,b\n" + b"1,2\n" * 40_000 + b"\x81,3\n", "neither UTF-8, .* Save it as “CSV UTF-8”"),
     ],
 )
 def test_no_table_is_told(name: str, data: bytes, words: str) -> None:
     with pytest.raises(CaseError, match=words):
         list(open_manifest(data, name).rows())
+
+
+def test_names_that_are_missing_and_a_line_that_names_the_separator() -> None:
+    opened = open_manifest(b"sep=;\r\n;Age;;\r\n0;40;x;\r\n", "m.csv")
+    assert opened.header == ("unnamed 1", "Age")
+    with pytest.raises(CaseError, match="row 3: 4 cells where there are 2 columns"):
+        list(opened.rows())
+    opened = open_manifest(b"sep=;\r\n;Age;;Sex\r\n0;40;;F\r\n1;41;;M\r\n", "m.csv")
+    assert list(opened.rows()) == [(3, ["0", "40", "", "F"]), (4, ["1", "41", "", "M"])]
+    agreed = propose(opened, profiles(opened.header, opened.rows(), opened.separator)[0])
+    assert [(c.column, c.to) for c in agreed.columns] == [
+        ("unnamed 1", "identifying"), ("Age", "age_years"), ("unnamed 2", ""), ("Sex", "sex"),
+    ]  # fmt: skip
+
+
+def test_a_table_in_gb_18030_and_one_in_german() -> None:
+    assert open_manifest("住院号,年龄\n1,40\n".encode("gb18030"), "m.csv").header == ("住院号", "年龄")
+    assert open_manifest("Größe,Müller\n1,40\n".encode("cp1252"), "m.csv").header == ("Größe", "Müller")
+
+
+def test_a_cover_page_and_a_size_that_is_wrong_hide_no_rows(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["Our study"])  # type: ignore[union-attr]
+    sheet = book.create_sheet("data")
+    for row in (["id", "Age"], ["a", 40], ["b", 41]):
+        sheet.append(row)
+    book.save(tmp_path / "right.xlsx")
+    path = tmp_path / "m.xlsx"
+    with zipfile.ZipFile(tmp_path / "right.xlsx") as before, zipfile.ZipFile(path, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, re.sub(rb'<dimension ref="[^"]*"', b'<dimension ref="A1"', before.read(name)))
+    opened = open_manifest(path, path.name)
+    assert list(opened.rows()) == [(2, ["a", "40"]), (3, ["b", "41"])]
+    assert opened.notices == ("Only sheet 2 was read; 1 more was not.",)
+
+
+def test_damage_within_a_parquet_file_is_told_where_it_is_met(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [str(i) for i in range(5000)]}).to_parquet(tmp_path / "m.parquet")
+    data = bytearray((tmp_path / "m.parquet").read_bytes())
+    data[4:64] = b"\xff" * 60
+    opened = open_manifest(bytes(data), "m.parquet")
+    with pytest.raises(CaseError, match="damaged or no PARQUET"):
+        list(opened.rows())
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(2), pa.list_(pa.int8())])
+def test_bytes_and_lists_of_parquet_are_refused(tmp_path: Path, kind: pa.DataType) -> None:
+    cell = [1, 2] if pa.types.is_list(kind) else b"ab"
+    pq.write_table(pa.table({"a": ["1"], "raw": pa.array([cell], kind)}), tmp_path / "m.parquet")
+    with pytest.raises(CaseError, match="bytes in raw"):
+        open_manifest(tmp_path / "m.parquet", "m.parquet")
 
 
 def test_a_proposal_knows_units_orders_and_own_fields(tmp_path: Path) -> None:
@@ -106,6 +164,17 @@ def test_a_proposal_knows_units_orders_and_own_fields(tmp_path: Path) -> None:
         ("Surgeon", ["A", "B"], "identifying"),
         ("Case number", ["101234", "101235", "101236"], "identifying"),
         ("Tel", ["555", "556"], "identifying"),
+        ("Consultant", ["Weber", "Klein", "Weber", "Klein"], "identifying"),
+        ("PATNAME", ["Weber", "Klein", "Weber", "Klein"], "identifying"),
+        ("Hausarzt", ["Weber", "Klein", "Weber", "Klein"], "identifying"),
+        ("DOB1", ["1950", "1960", "1950"], "identifying"),
+        ("Sample ID", ["1", "2", "3"], "identifying"),
+        ("Operation", ["44000", "44000", "44012"], "identifying"),
+        ("Birthday", ["22354", "22355", "31002"], "identifying"),
+        ("Calcium post-op", ["2.1", "2.2"], ""),
+        ("Number of positive LN", ["1", "2"], ""),
+        ("Size", ["1.2", "14", "0.8", "22", "0.9"], "size_mm"),  # cm and mm: asked about by the survey
+        ("Ki67", ["5%", "12%", "5 %"], "own"),
         ("Visit", ["2020-01-01", "2020-01-02"], "identifying"),
         ("TI-RADS", ["4A", "5"], "tirads"),
         ("Nodule Size (mm)", ["12", "9"], "size_mm"),
@@ -168,6 +237,7 @@ def test_a_mapping_file_that_is_none_is_told(tmp_path: Path) -> None:
         ("size_mm", "1,2", {"unit": "cm"}, 12.0),
         ("size_mm", "12 mm", {"unit": "cm"}, 12.0),
         ("size_mm", "1.2cm", {}, 12.0),
+        ("size_mm", "12 %", {}, CellError),
         ("age_years", "66 Months", {"separator": ";"}, CellError),
         ("age_years", "252 months", {}, 21.0),
         ("age_years", "97", {}, 90.0),
@@ -206,6 +276,14 @@ def test_a_date_is_read_in_the_order_it_was_written(day: date, sign: str) -> Non
         assert date_of(text, order) == day  # type: ignore[arg-type]
         assert order in date_orders(text)
     assert date_of(day.strftime("%Y%m%d") if day.year > 999 else written["ymd"], "") == day
+
+
+def test_dates_with_words_for_months_and_days_as_excel_counts_them() -> None:
+    for cell in ("14-Mar-1961", "14 March 1961", "Mar 14, 1961", "14. März 1961", "14MAR1961", "22354"):
+        assert date_of(cell, "") == date(1961, 3, 14)
+    for cell in ("31-Feb-2000", "14-Foo-1961", "1961", "12", "99999"):
+        with pytest.raises(CellError):
+            date_of(cell, "")
 
 
 @given(st.dates(date(1900, 1, 1), date(1990, 1, 1)), st.integers(0, 110))

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from model.errors import CaseError
+from model.importing.pictures import read_picture
 from model.importing.run import Imported
 from model.ingest.cases import read_cohort
 from tests.model.importing.conftest import speckle, with_text, write_table
@@ -95,6 +96,58 @@ def test_a_file_that_says_its_text_is_burnt_in_is_refused_where_none_is_found(
     assert "none was found to blank" in told[2]
     assert "text covers too much" in told[3]
     assert not (tmp_path / "cohort" / "images").exists()
+
+
+def test_report_files_that_are_no_plain_text_are_left_out_and_web_pages_unmarked(
+    tmp_path: Path, run: Callable[..., Imported]
+) -> None:
+    files = {
+        "a.rtf": rb"{\rtf1\ansi{\info{\author Pemberton}} Frau M\'fcller hat einen Knoten\par}",
+        "b.pdf": b"%PDF-1.4\n1 0 obj<</Author(Pemberton)>>\n(Zebrowski) Tj\n",
+        "c.docx": b"PK\x03\x04 Pemberton Zebrowski",
+        "d.txt": bytes(range(256)) * 4,
+        "e.html": b"<head><title>Zebrowski</title></head><p><b>Zebr</b>owski: 9 mm<br/>&lt; 1 cm; <5 mm</p>",
+        "f.txt": "Größe 12 mm".encode("utf-16-le"),
+    }
+    rows = []
+    for name, data in files.items():
+        (tmp_path / "export").mkdir(exist_ok=True)
+        (tmp_path / "export" / name).write_bytes(data)
+        rows.append([name[0], name, "Zebrowski", 40])
+    manifest = write_table(tmp_path / "export" / "m.csv", ["P", "R", "N", "A"], rows)
+    columns = mapping(P="patient", R="report_file", N="identifying", A="age_years")
+    done = run(manifest, columns)
+    told = {t["what"]: t["rows"] for t in done.told if t["effect"] == "left out"}
+    assert told == {
+        "a PDF or Word file; save it as plain text": 2, "a rich text file (RTF); save it as plain text": 1, "no plain text": 1,
+    }  # fmt: skip
+    texts = set(read_cohort(tmp_path / "cohort").table["report_text"])
+    assert texts == {"", "▇▇: 9 mm\n< 1 cm; <5 mm", "Größe 12 mm"}
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "dcm"])
+def test_text_in_colour_is_blanked_where_grey_hides_it(tmp_path: Path, kind: str) -> None:
+    tissue_grey = speckle(7, 300, 400)
+    ink = Image.new("L", (400, 300))
+    ImageDraw.Draw(ink).text((20, 200), "ZEBROWSKI", fill=255, font=ImageFont.load_default(18))
+    strokes = np.asarray(ink) > 128
+    for colour in ((0, 255, 0), (255, 140, 0), (90, 90, 255)):
+        pixels = np.repeat(tissue_grey[..., None], 3, axis=2)
+        pixels[strokes] = colour
+        path = tmp_path / f"picture.{kind}"
+        if kind == "dcm":
+            file_of(pixels, "RGB", Rows=300, Columns=400).save_as(path)
+        else:
+            Image.fromarray(pixels).save(path)
+        picture = read_picture(path)
+        assert picture.pixels[strokes].max() == 0, colour
+        assert (picture.pixels[:150] > 0).all()  # the tissue elsewhere stays
+    assert not read_picture(_saved(tissue_grey, tmp_path / "grey.png")).notices
+
+
+def _saved(pixels: np.ndarray, path: Path) -> Path:
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 def test_reports_come_from_files(tmp_path: Path, run: Callable[..., Imported]) -> None:

@@ -129,12 +129,13 @@ def test_kill_9_leaves_no_cohort_and_the_same_command_goes_on(tmp_path: Path, ru
     assert not out.exists()
     with pytest.raises(CaseError):
         read_cohort(out)
-    written = {p.name: p.stat().st_mtime_ns for p in images.iterdir()}
-    assert len(written) < 240
-    done = run(manifest)
+    written = len(list(images.iterdir()))
+    assert written < 240
+    said: list[tuple[str, int]] = []
+    done = run(manifest, progress=lambda what, n, _total: said.append((what, n)))
     assert done.taken == 240
-    kept = {name for name, at in written.items() if (out / "images" / name).stat().st_mtime_ns == at}
-    assert len(kept) >= len(written) - 8  # but for the rows that were under way
+    kept = next(n for what, n in said if what == "cases")
+    assert kept >= written - 8  # but for the rows that were under way
     run(manifest, out=tmp_path / "fresh", key_file=tmp_path / "cohort.key")
     one, two = files_of(out), files_of(tmp_path / "fresh")
     assert {k: v for k, v in one.items() if k != "cohort.json"} == {k: v for k, v in two.items() if k != "cohort.json"}
@@ -375,3 +376,22 @@ def test_the_real_public_table_by_one_command(tmp_path: Path) -> None:
     assert cohort.table["age_years"].min() == 15
     text = (out / "cases.csv").read_text() + (out / "cohort.json").read_text()
     assert not any(word in text for word in ("Recurred", "Indeterminate", "Excellent", "N1a"))
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, run: Callable[..., Imported]) -> None:
+    manifest = write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Age"], [["a", 40]])
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CaseError, match="cannot be written"):
+        run(manifest, out=tmp_path / "file" / "cohort")
+    with pytest.raises(CaseError, match="a file of this name is there"):
+        run(manifest, out=tmp_path / "file")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["export", "file"]
+
+
+def test_a_message_begins_a_line_of_its_own(tmp_path: Path) -> None:
+    rows = [[f"p{i}", "hi" if i % 2 else "lo", "yes" if i % 2 else "no"] for i in range(24)]
+    manifest = write_table(tmp_path / "export" / "m.csv", ["Patient ID", "Marker", "LLNM"], rows)
+    done = CliRunner().invoke(app, ["import", str(manifest), "--out", str(tmp_path / "cohort")])
+    assert done.exit_code == 1
+    assert "\nmapping: column Marker: predicts" in done.output.replace("\r", "\n")
+    assert ".." not in done.output

@@ -96,7 +96,10 @@ def test_what_is_wrong_is_told(card: dict[str, object], told: str):
 
 def test_names_of_what_is_known_afterwards():
     after = ["Recurred", "Response", "Stage", "N", "M", "pN", "Risk", "positive_nodes", "llnm", "AJCC stage", "Final pathology"]
+    after += ["pT stage", "Tg post-op", "LN ratio", "Number of positive LN", "Extranodal extension", "Lateral neck dissection"]
+    after += ["RAI dose", "Lymph nodes examined", "Lymphovascular invasion", "DFS months", "Pathologic ETE"]
     before = ["T", "Age", "Adenopathy", "Pathology", "Focality", "Smoking", "Thyroid Function", "Physical Examination", "size_mm"]
+    before += ["Clinical stage", "US suspicious lymph nodes", "Number of nodules", "Hx Radiothreapy", "Node calcification"]
     assert [n for n in after if not known_afterwards(n)] == []
     assert [n for n in before if known_afterwards(n)] == []
 

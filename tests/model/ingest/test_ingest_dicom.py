@@ -211,6 +211,13 @@ def test_pixel_spacing_serves_where_there_is_no_region() -> None:
     assert not found.cropped
 
 
+def test_a_film_is_named_as_such() -> None:
+    film = file_of(tissue(), "MONOCHROME2", uid.MPEG4HP41)
+    film.PixelData = encapsulate([b"\0" * 100])
+    with pytest.raises(ImageError, match=r"a film \(MPEG\)"):
+        decode_dicom(saved(film), name="x")
+
+
 def test_hostile_and_damaged_files_are_refused_without_repeating_them() -> None:
     good = saved(file_of(tissue(), "MONOCHROME2", PatientName="Zebrowski^Quentin", PatientID="MRN8842117"))
     compressed = file_of(tissue(), "MONOCHROME2", PatientName="Zebrowski^Quentin")
