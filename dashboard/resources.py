@@ -321,11 +321,11 @@ def scored_cases(model: str, folder: str) -> OpenCohort:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from model.cohort.explained import METADATA
+    from model.cohort.explained import METADATA, widened
     from model.evaluate import score_cohort
 
-    endpoint = loaded(model).schema.endpoint
-    scored = score_cohort(loaded(model), _read_cohort(folder))
+    endpoint, cohort = loaded(model).schema.endpoint, _read_cohort(folder)
+    scored = score_cohort(loaded(model), cohort)
     known = scored[scored[endpoint.name].notna()].rename(columns={endpoint.name: "llnm"})
     if known.empty:
         raise CaseError(
@@ -333,6 +333,7 @@ def scored_cases(model: str, folder: str) -> OpenCohort:
             fix="Choose another table.",
         )  # fmt: skip
     told = {"model": model, "outcome": endpoint.short, "without_outcome": len(scored) - len(known)}
+    told |= {"ranges": widened(cohort.schema)}
     table = pa.Table.from_pandas(known.drop(columns="outcome", errors="ignore"), preserve_index=False)
     place = TemporaryDirectory(prefix="llnm-")
     file = Path(place.name) / "scored.parquet"

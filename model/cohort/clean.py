@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from model.cohort.explained import SHAP, outcome_of, read_description
+from model.cohort.explained import SHAP, outcome_of, ranges_of, read_description
 from model.cohort.faults import Fault, RowsError
 from model.cohort.position import PLACES
 from model.cohort.scores import LABEL_NAMES, LABEL_WORDS, PROBABILITY_NAMES, FloatArray, IntArray, column_of
@@ -63,11 +63,17 @@ KNOWN: Mapping[str, Field] = {f.name: f for f in (*FIELDS, *SCORES) if f.name no
 """What a table's columns may be, by name; the report is words, not something to count."""
 
 
-def _field(name: str) -> Field | None:
+def _of(source: Path) -> Mapping[str, Field]:
+    """`KNOWN`, with the wider ranges that a table tells of its cohort's card."""
+    ranges = ranges_of(read_description(source))
+    return {**KNOWN, **{name: replace(KNOWN[name], low=low, high=high) for name, (low, high) in ranges.items()}}
+
+
+def _field(name: str, known: Mapping[str, Field] = KNOWN) -> Field | None:
     """What a column is, by its name; a contribution to a prediction is a number in logits."""
     if name.startswith(SHAP) and len(name) <= 80:
         return Field(name, name, "number", "identity", "Contribution in calibrated logits.", "", -1000, 1000)
-    return KNOWN.get(name)
+    return known.get(name)
 
 
 class NoLabelError(StatisticsError):
@@ -294,8 +300,9 @@ def read_proven(source: Path, columns: Mapping[str, str], row: int | None = None
         k = int(np.searchsorted(ends, row, side="right"))
         groups, before = range(k, k + 1), int(ends[k]) - file.metadata.row_group(k).num_rows
     table = file.read_row_groups(list(groups), columns=list(columns.values()))
+    fields = _of(source)
     for name, raw in columns.items():
-        spec, parts = _field(name), list[pa.Array]()
+        spec, parts = _field(name, fields), list[pa.Array]()
         assert spec is not None
         found.rows = before
         for part in table[raw].chunks:
@@ -315,7 +322,8 @@ def read_proven(source: Path, columns: Mapping[str, str], row: int | None = None
 
 def _known(names: list[str], source: Path, probability: str | None, label: str | None) -> dict[str, Field]:
     """Raw column name → field."""
-    known = {raw: spec for raw in names if (spec := _field(raw.strip().lower())) is not None}
+    fields = _of(source)
+    known = {raw: spec for raw in names if (spec := _field(raw.strip().lower(), fields)) is not None}
     known[column_of(names, PROBABILITY_NAMES, probability, where=source.name)] = PROBABILITY
     try:
         known[column_of(names, LABEL_NAMES, label, where=source.name)] = FIELD["llnm"]

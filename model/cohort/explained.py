@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.schema import LLNM
+from model.schema import FIELD, LLNM, Schema
 
 SHAP, BASE = "shap_", "shap_base"
 """`shap_` and a group's name: its contribution in calibrated logits. `shap_base`: where the contributions start from."""
@@ -31,6 +31,29 @@ def read_description(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, pa.ArrowException):  # no file, no Parquet, no JSON
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def widened(schema: Schema) -> dict[str, list[float]]:
+    """Ranges of built-in numbers that a cohort's card changed, to be stored as `ranges` with its scores."""
+    numbers = (f for f in schema.numbers if f.name in FIELD)
+    return {f.name: [f.low, f.high] for f in numbers if (f.low, f.high) != (FIELD[f.name].low, FIELD[f.name].high)}
+
+
+def ranges_of(described: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Ranges by the name of a built-in number, from `read_description`; never narrower than the built-in one, and passed over
+    where they are not as expected."""
+    found: dict[str, tuple[float, float]] = {}
+    for name, ends in _mapping(described.get("ranges")).items():
+        spec = FIELD.get(name)
+        proper = isinstance(ends, list) and len(ends) == 2 and all(type(e) in (int, float) and abs(e) <= LARGEST for e in ends)
+        if spec is None or spec.kind != "number" or not proper or (ends[0] < 0 <= spec.low):
+            continue
+        found[name] = min(spec.low, ends[0]), max(spec.high, ends[1])
+    return found
+
+
+LARGEST = 600.0
+"""What a range may reach, at most: ages and sizes are counted by steps, of which there are so many."""
 
 
 def outcome_of(described: Mapping[str, Any], column: str) -> str:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from model.cohort.explained import METADATA, read_description
+from model.cohort.explained import METADATA, read_description, widened
 from model.errors import CaseError
 from model.ingest.card import schema_of
 from model.ingest.cases import CARD_NAME, read_card
@@ -123,6 +123,8 @@ def score(
     described = {
         "model": identity, "cohort": name, "outcome": schema.endpoint.short, "key": key, "rows": total, "precision": precision,
     }  # fmt: skip
+    if ranges := widened(schema):
+        described |= {"ranges": ranges}
     if explain:
         described |= {"explanation": described_explanation(groups, exact=exact)}
     cases, refused = _merged(job, found.shards, out, schema, described)
