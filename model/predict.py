@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from statsmodels.stats.proportion import proportion_confint
 
+from model.devices import device_for
 from model.encode import MeasuredCase, encode, measure
 from model.nets.llnm_net import LlnmNet, NetworkInputs, NetworkOutput
 from model.nets.quick.net import has_bfloat16, has_onednn, quick_net
@@ -132,7 +133,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_for(device)
         self.checkpoint = checkpoint
         self.net = checkpoint.net.to(self.device).eval().requires_grad_(False)
         found = checkpoint.segmentation

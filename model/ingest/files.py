@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from model.errors import StorageError
@@ -21,7 +22,7 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
     Raises
     ------
     StorageError
-        If the disk is full or may not be written to.
+        If the disk is full or may not be written to, or the folder cannot be made.
     """
     path = Path(path)
     partial = path.with_name(f".{uuid.uuid4().hex}.partial")
@@ -33,14 +34,13 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a path through a file has no partial one either
+            partial.unlink(missing_ok=True)
         if error.errno in _NO_ROOM:
             fix = "Free some space and give the same command again."
             raise StorageError("the disk is full", where=str(path.parent), fix=fix) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            fix = "Name a folder that you may write to."
-            raise StorageError(f"cannot be written ({error.strerror})", where=str(path.parent), fix=fix) from error
-        raise
+        fix = "Name a folder that you may write to."
+        raise StorageError(f"cannot be written ({error.strerror})", where=str(path.parent), fix=fix) from error
     except BaseException:  # an interrupt, too, must leave no litter
         partial.unlink(missing_ok=True)
         raise

@@ -84,20 +84,14 @@ def judged(predictor: Predictor, cohort: Cohort, *, progress: Progress = lambda 
     Raises
     ------
     CaseError
-        If the cohort has another endpoint, or no case with a known outcome.
+        If the model cannot be judged on the cohort (`model.evaluate.check_judged`).
     """
-    from model.evaluate import evaluate_scored, score_cohort
+    from model.evaluate import check_judged, evaluate_scored, score_cohort
 
     subject = Subject.of(predictor.checkpoint)
     endpoint = subject.schema.endpoint
-    if cohort.schema.endpoint.name != endpoint.name:
-        raise CaseError(
-            f"its outcome is {cohort.schema.endpoint.name!r}, the model predicts {endpoint.name!r}", where=str(cohort.root),
-            fix="Name a cohort with the model's outcome.",
-        )  # fmt: skip
+    check_judged(cohort, subject.schema)
     known = cohort.table[endpoint.name].notna().to_numpy(bool)
-    if not known.any():
-        raise CaseError(f"no case with a known {endpoint.name!r}", where=str(cohort.root), fix="Fill in outcomes.")
     scored = score_cohort(predictor, cohort, progress=progress)
     frame = scored[scored[endpoint.name].notna()].reset_index(drop=True)
     table = cohort.table[known]
