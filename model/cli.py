@@ -18,6 +18,7 @@ from tqdm import tqdm
 from model.cohort import SERVED
 from model.errors import CaseError, ProblemError
 from model.importing import COHORTS
+from model.schema import LLNM
 from model.train.folders import CASES, MAIN, MORE, checkpoint_folders, unfinished_runs
 from model.train.settings import Precision, Settings
 
@@ -196,10 +197,10 @@ def train(
     balance: Annotated[bool, typer.Option("--balance", help="Weigh the rarer outcome up; probabilities stay right.")] = False,
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed; the latter on CUDA by default.")] = None,
     segmentation_cases: Annotated[
-        int, typer.Option(help="Cases that train the segmentation network.")
+        int, typer.Option(help="Cases that train the segmentation network.", min=1)
     ] = Settings.segmentation_cases,
-    segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.")] = Settings.segmentation_epochs,
-    name: Annotated[str, typer.Option(help="Name on the card.")] = "llnm-compact",
+    segmentation_epochs: Annotated[int, typer.Option(help="Passes over them.", min=1)] = Settings.segmentation_epochs,
+    name: Annotated[str | None, typer.Option(help="Name on the card; that of the folder by default.")] = None,
     device: DeviceOption = None,
     devices: Annotated[int, typer.Option(help="Processes on this machine, one a GPU.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines.", min=1)] = 1,
@@ -304,6 +305,7 @@ def evaluate(
             raise CaseError(
                 "said of no table", where="--prediction, --label, --good-rows-only", fix="Name the table with --predictions."
             )
+        endpoint = LLNM
         if predictions is not None and good_rows_only:
             result, left_out = evaluate_good_rows(read_table(predictions), probability=prediction, label=label)
             typer.echo(f"{left_out:,} rows at fault were left out.", err=True)
@@ -314,10 +316,10 @@ def evaluate(
             from model.ingest.cases import read_cohort
 
             assert cohort is not None
-            result = evaluate_cohort(
-                _predictor(checkpoint, device), read_cohort(cohort), progress=partial(_Bars(), "cases")
-            )
-        typer.echo(json.dumps(result.to_dict()) if as_json else format_table(result))
+            predictor = _predictor(checkpoint, device)
+            endpoint = predictor.schema.endpoint
+            result = evaluate_cohort(predictor, read_cohort(cohort), progress=partial(_Bars(), "cases"))
+        typer.echo(json.dumps(result.to_dict()) if as_json else format_table(result, endpoint))
 
 
 @app.command()

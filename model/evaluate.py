@@ -11,11 +11,12 @@ import pandas as pd
 
 from model.cohort.discrimination import auroc
 from model.cohort.evaluate import Evaluation, evaluate_table
-from model.encode import MeasuredCase
+from model.encode import MeasuredCase, encode_fields
 from model.errors import CaseError
 from model.features.place import PLACE_COLUMNS, normalised_place
 from model.ingest.cases import Cohort, ViewMasks
 from model.ingest.parts import TARGETS
+from model.ingest.table import present_values
 from model.predict import Prediction, Predictor
 from model.schema import VIEWS, Schema, View
 from model.simulate.cohort import TRUTH_NAME, read_truth
@@ -76,11 +77,31 @@ def check_outcome(of_model: Schema, of_cohort: Schema, *, where: str) -> None:
         )  # fmt: skip
 
 
+def check_judged(cohort: Cohort, schema: Schema) -> None:
+    """Whether a model can be judged on a cohort, told before anything is computed.
+
+    Parameters
+    ----------
+    schema : of the model.
+
+    Raises
+    ------
+    CaseError
+        If the cohort has another endpoint, no known outcome, or a value that the model does not know.
+    """
+    check_outcome(schema, cohort.schema, where=str(cohort.root))
+    name = schema.endpoint.name
+    if not cohort.table[name].notna().any():
+        raise CaseError(f"no case with a known {name!r}", where=str(cohort.root), fix="Fill in outcomes.")
+    for row in cohort.table.to_dict("records"):
+        encode_fields(present_values({str(k): v for k, v in row.items()}, cohort.schema), schema)
+
+
 def evaluate_cohort(
     predictor: Predictor, cohort: Cohort, *, seed: int = 0, progress: Progress = lambda _done, _total: None
 ) -> Evaluation:
-    """Score a cohort and evaluate it; raises `CaseError` as `check_outcome` does."""
-    check_outcome(predictor.schema, cohort.schema, where=str(cohort.root))
+    """Score a cohort and evaluate it; raises `CaseError` as `check_judged` does."""
+    check_judged(cohort, predictor.schema)
     return evaluate_scored(score_cohort(predictor, cohort, progress=progress), cohort, seed=seed)
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from statsmodels.stats.proportion import proportion_confint
 
+from model.devices import device_for
 from model.encode import MeasuredCase, encode, measure
-from model.errors import CaseError
 from model.nets.llnm_net import LlnmNet, NetworkInputs, NetworkOutput
 from model.nets.quick.net import has_bfloat16, has_onednn, quick_net
 from model.schema import Case, Schema, Value, View
@@ -122,21 +122,6 @@ def _observed(positives: int, count: int) -> Interval:
     return Interval(float(low), float(high), positives, count)
 
 
-def device_named(name: str | None) -> torch.device:
-    """The device of that name; where None, CUDA when there is one, else the CPU.
-
-    Raises
-    ------
-    CaseError
-        If there is none of that name here.
-    """
-    cuda = torch.cuda.is_available()
-    found = [*(("cuda", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))) if cuda else ()), "cpu"]
-    if name is not None and name not in found:
-        raise CaseError(f"no device {name!r} here", where="--device", fix=f"Give {' or '.join(found)}, or leave it out.")
-    return torch.device(name or found[0])
-
-
 class Predictor:
     """A checkpoint ready to use; safe to share between threads, since nothing on it changes after loading (`quick_net` is made on
     first use, and is the same whoever makes it).
@@ -148,7 +133,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str | None = None) -> None:
-        self.device = device_named(device)
+        self.device = device_for(device)
         self.checkpoint = checkpoint
         self.net = checkpoint.net.to(self.device).eval().requires_grad_(False)
         found = checkpoint.segmentation

@@ -218,7 +218,7 @@ class Endpoint:
     @property
     def title(self) -> str:
         """The label with the short name, where that says another thing: "Lateral node metastasis (LLNM)"."""
-        return self.label if self.label.lower() == self.short.lower() else f"{self.label} ({self.short})"
+        return self.label if self.short.lower() in self.label.lower() else f"{self.label} ({self.short})"
 
     @property
     def field(self) -> Field:

@@ -49,7 +49,7 @@ def watch(name: str, folder: Path) -> None:
     table = curve_table(history)
     last = history[-1]
     cells = st.columns(3)
-    cells[0].metric("Epochs", len(history))
+    cells[0].metric("Epochs", int(table["epoch"].iloc[-1]))
     if "loss" in last:
         cells[1].metric("Training loss", f"{last['loss']:.4f}")
     if "auroc" in last:

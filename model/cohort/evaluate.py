@@ -21,6 +21,7 @@ from model.cohort.discrimination import (
 )
 from model.cohort.faults import Faults, RowsError
 from model.cohort.scores import ScoredCases
+from model.schema import LLNM, Endpoint
 
 PUBLISHED_EXTERNAL = {"auroc": 0.944, "accuracy": 0.847, "sensitivity": 0.768, "specificity": 0.947, "stage_auroc": 0.971,
                       "nodule_miou": 0.841, "gland_miou": 0.818}  # fmt: skip
@@ -171,22 +172,24 @@ def _shares(column: pd.Series) -> pd.Series:
 _MEND = "Give one, or leave it empty."
 
 
-def format_table(evaluation: Evaluation) -> str:
-    """A plain table with 95 % intervals, and the published external values beside it."""
+def format_table(evaluation: Evaluation, endpoint: Endpoint = LLNM) -> str:
+    """A plain table with 95 % intervals, and beside those of lateral node metastasis the published external values."""
+    beside = PUBLISHED_EXTERNAL if endpoint.name == LLNM.name else {}
     figures = evaluation.to_dict()
     n, positives = figures.pop("n"), figures.pop("positives")
     lines = [
         f"{n:,} cases, {positives:,} with the outcome ({positives / n:.1%}); rates at cut-off 0.5",
-        f"{'':<24}{'value':>8}  {'95 % interval':<17}{'published':>9}",
+        f"{'':<24}{'value':>8}  {'95 % interval':<17}{'published' if beside else '':>9}".rstrip(),
     ]
     for name, value in figures.items():
         if name.endswith("_ci"):
             continue
         interval = figures.get(f"{name}_ci")
         shown = f"{interval[0]:.4f}–{interval[1]:.4f}" if interval else ""
-        published = f"{PUBLISHED_EXTERNAL[name]:.3f}" if name in PUBLISHED_EXTERNAL else ""
-        lines.append(f"{LABELS[name]:<24}{value:>8.4f}  {shown:<17}{published:>9}")
-    lines.append(
-        "published: LLNM-Net, five external centres, real patients (Shen et al. 2025); not comparable in kind."
-    )
+        published = f"{beside[name]:.3f}" if name in beside else ""
+        lines.append(f"{LABELS[name]:<24}{value:>8.4f}  {shown:<17}{published:>9}".rstrip())
+    if beside:
+        lines.append(
+            "published: LLNM-Net, five external centres, real patients (Shen et al. 2025); not comparable in kind."
+        )
     return "\n".join(lines)

@@ -84,16 +84,14 @@ def judged(predictor: Predictor, cohort: Cohort, *, progress: Progress = lambda 
     Raises
     ------
     CaseError
-        If the cohort has another endpoint, or no case with a known outcome.
+        If the model cannot be judged on the cohort (`model.evaluate.check_judged`).
     """
-    from model.evaluate import check_outcome, evaluate_scored, score_cohort
+    from model.evaluate import check_judged, evaluate_scored, score_cohort
 
     subject = Subject.of(predictor.checkpoint)
     endpoint = subject.schema.endpoint
-    check_outcome(subject.schema, cohort.schema, where=str(cohort.root))
+    check_judged(cohort, subject.schema)
     known = cohort.table[endpoint.name].notna().to_numpy(bool)
-    if not known.any():
-        raise CaseError(f"no case with a known {endpoint.name!r}", where=str(cohort.root), fix="Fill in outcomes.")
     scored = score_cohort(predictor, cohort, progress=progress)
     frame = scored[scored[endpoint.name].notna()].reset_index(drop=True)
     table = cohort.table[known]

@@ -27,13 +27,13 @@ from filelock import FileLock, Timeout
 
 from model.cohort.explained import METADATA, read_description
 from model.cohort.fields import own_ranges
+from model.devices import device_for
 from model.errors import CaseError
 from model.evaluate import check_outcome
 from model.ingest.card import schema_of
 from model.ingest.cases import CARD_NAME, read_card
 from model.ingest.files import atomic_write_text, unwritable, whole_file
 from model.ingest.table import PATH_COLUMNS, TABLE_NAME, iter_sheets
-from model.predict import device_named
 from model.scale import local
 from model.scale.columns import optional
 from model.scale.fast import check_precision
@@ -98,7 +98,7 @@ def score(
     StorageError
         If the disk is full or may not be written to.
     """
-    device_named(device)  # before any worker is started
+    device_for(device)  # before any worker is started
     check_precision(precision, device)
     out = _file(out)
     table = cohort / TABLE_NAME if cohort.is_dir() else cohort

@@ -31,7 +31,7 @@ from model.predict import Predictor
 from model.schema import category_values
 from model.train.checkpoint import load_checkpoint
 from model.train.fit import Log, Step
-from model.train.loop import train
+from model.train.loop import content_hash, train
 from model.train.settings import Settings
 from model.train.split import IntArray, by_centre, folds, outcomes, patients, subset
 from model.train.wide import design
@@ -101,6 +101,8 @@ def crossvalidate(
 ) -> Validated:
     """Train and predict fold by fold; the result and the out-of-fold predictions are also written to `work`.
 
+    Where the table has a split, its test cases stay out of it, and the other cases are cut anew.
+
     Parameters
     ----------
     work : folder for the folds; an unfinished call in it is gone on with.
@@ -114,6 +116,8 @@ def crossvalidate(
     CaseError
         As `train` does, or if `work` holds another cross-validation.
     """
+    cohort = subset(cohort, (cohort.table["split"].astype(object) != "test").to_numpy(bool))
+    cohort = replace(cohort, table=cohort.table.assign(split=None))
     label = outcomes(cohort)
     if by == "centre":
         parts = list(by_centre(cohort))
@@ -206,7 +210,7 @@ def _claim(work: Path, cohort: Cohort, parts: list[tuple[str, IntArray]], settin
     """Take the work folder, or refuse if another cross-validation is in it."""
     run = {
         "cohort": cohort.name,
-        "schema": [cohort.schema.endpoint.name, *cohort.schema.tokens],
+        "cases": content_hash(cohort),
         "folds": {name: [cohort.case_ids[i] for i in held] for name, held in parts},
         "settings": None if settings is None else asdict(settings),
         "seed": seed,

@@ -20,7 +20,7 @@ from model.nets.config import NetConfig
 from model.nets.llnm_net import LlnmNet, NetworkInputs
 from model.nets.segmentation import SegmentationNet
 from model.nets.tokenizer import ReportTokenizer
-from model.schema import DEFAULT, VIEWS, Schema
+from model.schema import DEFAULT, MAPS, VIEWS, Schema
 from model.segment import segment
 
 
@@ -129,7 +129,10 @@ def dataset_logits(net: LlnmNet, dataset: Dataset, device: torch.device) -> Tens
 
 
 def augment(inputs: NetworkInputs, generator: torch.Generator, schema: Schema = DEFAULT) -> NetworkInputs:
-    """Training noise that respects anatomy: mirrored maps, small shifts, lost groups, views and words.
+    """Training noise that respects anatomy: mirrored texture and margin, small shifts, lost groups, views and words.
+
+    The location map is never mirrored: that would exchange the lobes on one view and the poles on the other, while side,
+    third and report say what they said. The nodule cut out for the other two maps has neither.
 
     Losing whole groups at random teaches the "missing" tokens, on which both missing fields and Shapley coalitions
     depend: half of the cases are whole, a quarter lose a few groups, a quarter lose a random share of all.
@@ -140,6 +143,8 @@ def augment(inputs: NetworkInputs, generator: torch.Generator, schema: Schema = 
         return torch.rand(*shape, generator=generator)
 
     maps = torch.where(chance(b, 1, 1, 1, 1) < 0.5, inputs.maps.flip(-1), inputs.maps)
+    at = MAPS.index("location")
+    maps[:, :, at] = inputs.maps[:, :, at]
     down, right = (int(v) for v in torch.randint(-2, 3, (2,), generator=generator))
     maps = torch.roll(maps, (down, right), (-2, -1))
     regime = chance(b, 1)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,6 @@ def fit(task: Task, settings: Settings, runner: Runner, work: Path, log: Log, st
         trace = dataset_logits(mean, task.validation, device)[None]
     per_epoch = math.ceil(len(task.training) / settings.batch)
     total = per_epoch * settings.epochs
-    saved = time.monotonic()
     for epoch in range(len(history), task.epochs):
         if _enough(history, settings.patience, task.validation):
             break
@@ -141,10 +141,8 @@ def fit(task: Task, settings: Settings, runner: Runner, work: Path, log: Log, st
         history.append(row)
         if runner.first:
             log(_told(task.name, history))
-            last = epoch + 1 == task.epochs or _enough(history, settings.patience, task.validation)
-            if last or time.monotonic() - saved >= SAVE_EVERY:
-                state.save(history, trace)
-                saved = time.monotonic()
+        last = epoch + 1 == task.epochs or _enough(history, settings.patience, task.validation)
+        runner.once(partial(state.keep, history, trace, last=last))
     kept = mean if task.validation is None else best
     return Fitted(kept.eval().requires_grad_(True), history, trace)
 
@@ -240,6 +238,13 @@ class _State:
     ) -> None:
         self.work, self.optimiser, self.task = work, optimiser, task
         self.modules = {"net": net, "mean": mean, "best": best}
+        self.saved = time.monotonic()
+
+    def keep(self, history: History, trace: Tensor, *, last: bool) -> None:
+        """Save at the end of an epoch: always after the last, else when it is time again."""
+        if last or time.monotonic() - self.saved >= SAVE_EVERY:
+            self.save(history, trace)
+            self.saved = time.monotonic()
 
     def save(self, history: History, trace: Tensor) -> None:
         tensors = {

@@ -15,8 +15,8 @@ MORE = "LLNM_CHECKPOINTS"
 MAIN, CASES = "LLNM_CHECKPOINT", "LLNM_CASES"
 """Environment variables that name the checkpoint of the pages and the cohort whose cases they show; `llnm serve` sets them."""
 
-HISTORY = "history.json"
-"""File of a training's work folder that its curves are read from while it runs."""
+HISTORY, RUN = "history.json", "run.json"
+"""Files of a training's work folder: what its curves are read from while it runs, and what is trained there."""
 
 
 def checkpoint_folders(*roots: Path) -> dict[str, Path]:
@@ -47,4 +47,4 @@ def checkpoint_folders(*roots: Path) -> dict[str, Path]:
 
 def unfinished_runs(root: Path) -> dict[str, Path]:
     """Folders of trainings that are running or were interrupted, by name: those with `work/run.json` under a folder."""
-    return {file.parent.parent.name: file.parent for file in sorted(root.glob("*/work/run.json"))}
+    return {file.parent.parent.name: file.parent for file in sorted(root.glob(f"*/work/{RUN}"))}

@@ -8,6 +8,7 @@ kept in safetensors. What a cohort lacks is left out: a table alone trains no se
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -26,6 +27,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from model.errors import CaseError
+from model.evaluate import check_judged, evaluate_cohort
+from model.ingest.card import card_of
 from model.ingest.cases import Cohort, read_cohort
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 from model.ingest.parts import TARGETS
@@ -42,7 +45,7 @@ from model.train.checkpoint import Checkpoint, load_checkpoint, plain_tensors, s
 from model.train.checks import refuse_leaks
 from model.train.data import Dataset, build_dataset, dataset_logits
 from model.train.fit import History, Log, Step, Task, fit
-from model.train.folders import SHIPPED
+from model.train.folders import RUN, SHIPPED
 from model.train.reference import cross_fitted_reference, described, reference_of
 from model.train.runner import Runner
 from model.train.segmentation import BATCH, load_views, train_segmentation
@@ -67,7 +70,7 @@ def train(
     device: str | None = None,
     devices: int = 1,
     nodes: int = 1,
-    name: str = "llnm-compact",
+    name: str | None = None,
     log: Log = print,
     step: Step = lambda _what, _done, _total: None,
 ) -> Checkpoint:
@@ -88,11 +91,12 @@ def train(
         alone; None measures for this training alone.
     device : "cpu", "cuda" or None for CUDA when there is one.
     devices, nodes : processes on each machine, and machines (`model.train.runner`).
+    name : on the card; None for the name of the folder.
 
     Raises
     ------
     CaseError
-        If the cohort cannot be trained on, or `out` holds another run or a checkpoint.
+        If the cohort cannot be trained on or the external one not judged on, or `out` holds another run or a checkpoint.
     """
     begin = time.monotonic()
     out, work = Path(out), Path(out) / "work"
@@ -106,16 +110,23 @@ def train(
     settings = settings or settings_for(whole)
     plan = _plan(whole, label, config, source, settings, bert)
     refuse_leaks(whole, label, plan.schema, allow)
+    judged = held_out if external is None else read_cohort(external)
+    if judged is not None:
+        check_judged(judged, plan.schema)  # now, not after hours of training
     runner = Runner(settings, device, devices=devices, nodes=nodes)
-    run = {"cohort": _describe(whole), "settings": asdict(settings), "network": plan.config.to_dict(), "warm": str(warm)}
+    run = {"cohort": _describe(whole), "cases": content_hash(whole), "settings": asdict(settings)}
+    run |= {"network": plan.config.to_dict(), "warm": str(warm)}
     run |= {"bert": plan.tokenizer.sha256} if isinstance(plan.tokenizer, BertReports) else {}
-    if runner.first:
-        if (out / "card.json").exists():
+
+    def claim() -> None:
+        # With its work beside it a checkpoint lacks what the external cohort says of it: killed meanwhile, it is gone on with.
+        if (out / "card.json").exists() and not (work / RUN).exists():
             raise CaseError("a checkpoint is there already", where=str(out), fix="Name another --out, or delete it.")
         _claim(work, run)
         if shared is not None:
             _claim(shared, {**run, "network": {k: v for k, v in plan.config.to_dict().items() if k != "cross"}})
-    runner.wait()
+
+    runner.once(claim)
     measured = shared or work
     clock = _Clock(work / "seconds.json", writes=runner.first)
 
@@ -148,7 +159,7 @@ def train(
         reference=reference,
         schema=plan.schema,
         card={
-            "name": name,
+            "name": name or out.resolve().name,
             "purpose": f"Risk of {plan.schema.endpoint.phrase} before thyroid surgery. Research and teaching only; "
             "not a medical device.",
             "training_data": whole.provenance,
@@ -172,19 +183,18 @@ def train(
             "training_seconds": clock.seconds(),
         },
     )
-    if runner.first:
-        save_checkpoint(checkpoint, out)
-        judged = [read_cohort(external)] if external is not None else [held_out] if held_out is not None else []
-        for other in judged:
-            from model.evaluate import evaluate_cohort
 
+    def finish() -> None:
+        save_checkpoint(checkpoint, out)
+        if judged is not None:
             told = evaluate_cohort(
-                Predictor(load_checkpoint(out), device), other, progress=lambda n, of: step("evaluate", n, of)
+                Predictor(load_checkpoint(out), device), judged, progress=lambda n, of: step("evaluate", n, of)
             )
             save_checkpoint(replace(checkpoint, card={**checkpoint.card, "external": told.to_dict()}), out)
         shutil.rmtree(work)
         log(f"Checkpoint in {out} after {time.monotonic() - begin:.0f} s (this call).")
-    runner.wait()
+
+    runner.once(finish)
     return load_checkpoint(out)
 
 
@@ -437,9 +447,12 @@ def _segmentation(
                 log(f"Outlines by the segmentation network of {other.identity}.")
             return other.segmentation.to(device).eval()
     file = work / "segmentation.safetensors"
-    if runner.first and not file.exists():
-        _train_segmentation(cohort, [cohort.case_ids[i] for i in rows], file, settings, device, step)
-    runner.wait()
+
+    def learn() -> None:
+        if not file.exists():
+            _train_segmentation(cohort, [cohort.case_ids[i] for i in rows], file, settings, device, step)
+
+    runner.once(learn)
     net = SegmentationNet().to(device)
     net.load_state_dict(load_file(file))
     return net.eval()
@@ -465,7 +478,10 @@ def _dataset(
     """Every case measured once, by the first process."""
     file = work / "dataset.safetensors"
     names = tuple(str(c) for c in cohort.table["case_id"])
-    if runner.first and not file.exists():
+
+    def build() -> None:
+        if file.exists():
+            return
         count = _counter(step, len(names))
         built = build_dataset(
             cohort, segmentation, plan.tokenizer, plan.config, device=runner.device, schema=plan.schema,
@@ -476,7 +492,8 @@ def _dataset(
         atomic_write_bytes(
             file, save_tensors({**stored, "outcome": built.outcome, "stage": built.stage, "features": built.features})
         )
-    runner.wait()
+
+    runner.once(build)
     loaded = load_file(file)
     outcome, stage, features = (loaded.pop(name) for name in ("outcome", "stage", "features"))
     return Dataset(NetworkInputs(**loaded), outcome, stage, features, names)
@@ -522,13 +539,19 @@ def _describe(cohort: Cohort) -> dict[str, Any]:
     }
 
 
+def content_hash(cohort: Cohort) -> str:
+    """SHA-256 of the table, and of what its card says of endpoint and fields: whether cases were mended since."""
+    text = cohort.table.to_csv(index=False) + json.dumps(card_of(cohort.schema), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
 def _claim(work: Path, run: dict[str, Any]) -> None:
     """Take the work folder for this run, or refuse if another run's work is in it."""
-    file = work / "run.json"
+    file = work / RUN
     text = json.dumps(run, indent=1, sort_keys=True)
     if file.exists() and file.read_text("utf-8") != text:
         raise CaseError(
-            "an unfinished run with other settings is there", where=str(work), fix="Name another --out, or delete it."
+            "an unfinished run with other settings or cases is there", where=str(work), fix="Name another --out, or delete it."
         )
     atomic_write_text(file, text)
 

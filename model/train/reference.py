@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.devices import device_for
 from model.errors import CaseError
 from model.ingest.cases import read_cohort
 from model.schema import DEFAULT, VIEWS, Schema, View
@@ -93,7 +94,7 @@ def add_reference(
         raise CaseError(
             "it was cross-fitted and holds its reference already", where=str(folder), fix="Train again for another one."
         )
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = device_for(device)
     net, segmentation = checkpoint.net.to(place), checkpoint.segmentation
     segmentation = None if segmentation is None else segmentation.to(place)
     cohort = read_cohort(cohort_folder)

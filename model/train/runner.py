@@ -7,13 +7,14 @@ same weights whoever ran them. `torchrun`, SLURM and the like are recognised by 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from model.devices import device_for
 from model.errors import CaseError
 from model.train.settings import Settings
 
@@ -33,30 +34,30 @@ class Runner:
     Raises
     ------
     CaseError
-        If the parts of a batch cannot be shared evenly, or there are fewer devices.
+        If the parts of a batch cannot be shared evenly, there are fewer devices, or no such device at all.
     """
 
     def __init__(self, settings: Settings, device: str | None = None, *, devices: int = 1, nodes: int = 1) -> None:
         from lightning_fabric import Fabric
 
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        place = device_for(device).type
         if place == "cuda" and torch.cuda.device_count() < devices:
             raise CaseError(
                 f"{devices} asked for, {torch.cuda.device_count()} there", where="--devices", fix="Ask for fewer, or --device cpu."
             )
-        several = devices * nodes > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+        processes = max(devices * nodes, int(os.environ.get("WORLD_SIZE", "1")))
+        if settings.accumulate % processes:  # before they start, so that one of them tells it
+            raise CaseError(
+                f"{settings.accumulate} parts of a batch for {processes} processes", where="--accumulate",
+                fix=f"Give a multiple of {processes}.",
+            )  # fmt: skip
         self.fabric: Fabric = Fabric(
-            accelerator=place, devices=devices, num_nodes=nodes, strategy="ddp" if several else "auto",
+            accelerator=place, devices=devices, num_nodes=nodes, strategy="ddp" if processes > 1 else "auto",
             precision=settings.precision or ("bf16-mixed" if place == "cuda" else "32-true"),
         )  # fmt: skip
         self.fabric.launch()
         self.world, self.rank = self.fabric.world_size, self.fabric.global_rank
         self.device: torch.device = self.fabric.device
-        if settings.accumulate % self.world:
-            raise CaseError(
-                f"{settings.accumulate} parts of a batch for {self.world} processes", where="--accumulate",
-                fix=f"Give a multiple of {self.world}.",
-            )  # fmt: skip
 
     @property
     def first(self) -> bool:
@@ -67,9 +68,22 @@ class Runner:
         """Mixed precision where it was asked for."""
         return self.fabric.autocast()
 
-    def wait(self) -> None:
-        """Until every process is here."""
-        self.fabric.barrier()
+    def once(self, do: Callable[[], None]) -> None:
+        """Let the first process do something while the others wait.
+
+        Where it fails, all stop: the first raises what went wrong, the others end without a word.
+        """
+        failure: Exception | None = None
+        if self.first:
+            try:
+                do()
+            except Exception as error:
+                failure = error
+        failed = self.world > 1 and float(self._sum(torch.tensor([float(failure is not None)], device=self.device))[0]) > 0
+        if failure is not None:
+            raise failure
+        if failed:
+            raise SystemExit(1)
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Sum of the gradients over the processes, in one message; a parameter that none used stays without."""

@@ -91,8 +91,10 @@ def folds(label: npt.NDArray[np.bool_], people: npt.NDArray[np.str_], count: int
     Raises
     ------
     CaseError
-        If there are fewer cases of an outcome than parts.
+        If there are fewer cases of an outcome than parts, or but one part.
     """
+    if count < 2:
+        raise CaseError(f"{count} fold", where="folds", fix="Give 2 or more, or 0 to hold a fifth of the cases back.")
     rarer = int(min(label.sum(), (~label).sum()))
     if rarer < count:
         raise CaseError(
