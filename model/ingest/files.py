@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from model.errors import StorageError
@@ -33,7 +34,8 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this, too, where there is nothing to remove
+            partial.unlink(missing_ok=True)
         if error.errno in _NO_ROOM:
             fix = "Free some space and give the same command again."
             raise StorageError("the disk is full", where=str(path.parent), fix=fix) from error
