@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -65,17 +66,21 @@ class Uploads:
     """
 
     files: Mapping[str, bytes]
+    _asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set), repr=False, compare=False)
 
     def find(self, name: str) -> bytes:
-        """See `Files`."""
-        found = self.files.get(PurePosixPath(name.replace("\\", "/")).name)
+        """See `Files`; a name that was marked in two folders is refused: an upload holds one of the two, and cannot say which."""
+        path = PurePosixPath(name.replace("\\", "/"))
+        if len(self._asked[path.name]) > 1:
+            raise CellError("rows name files of this name in several folders, which an upload cannot tell apart")
+        found = self.files.get(path.name)
         if found is None:
             raise CellError("the file is missing")
         return found
 
     def mark(self, name: str) -> str:
         """Hash of its bytes."""
-        try:
-            return hashlib.sha256(self.find(name)).hexdigest()
-        except CellError:
-            return ""
+        path = PurePosixPath(name.replace("\\", "/"))
+        self._asked[path.name].add(str(path))
+        found = self.files.get(path.name)
+        return "" if found is None else hashlib.sha256(found).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -22,7 +23,10 @@ from typer.testing import CliRunner
 from model.cli import app
 from model.errors import CaseError
 from model.importing import rows as rows_module
-from model.importing.run import Imported
+from model.importing.manifest import open_manifest
+from model.importing.mapping import mapping_of
+from model.importing.run import Imported, import_cohort
+from model.importing.sources import Uploads
 from model.importing.stage import staged_at
 from model.ingest.cases import read_cohort
 from tests.model.importing.conftest import speckle, write_table
@@ -395,3 +399,18 @@ def test_a_message_begins_a_line_of_its_own(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "\nmapping: column Marker: predicts" in done.output.replace("\r", "\n")
     assert ".." not in done.output
+
+
+def test_an_upload_does_not_give_one_patients_picture_to_another(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(speckle(1)).save(stream, "PNG")
+    table = b"Patient ID,Age,Image\na,40,p1/1.png\nb,41,p2/1.png\nc,42,p3\\2.png\n"
+    opened = open_manifest(table, "m.csv")
+    targets = {"Patient ID": "patient", "Age": "age_years", "Image": "image_transverse"}
+    agreed = mapping_of({"columns": {name: {"to": to} for name, to in targets.items()}})
+    files = Uploads({"1.png": stream.getvalue(), "2.png": stream.getvalue()})
+    for unchanged in (False, True):
+        done = import_cohort(opened, agreed, files, tmp_path / "cohort", key_file=tmp_path / "key", workers=1)
+        assert done.unchanged == unchanged
+    table_of = read_cohort(tmp_path / "cohort").table
+    assert sorted(table_of.loc[table_of["image_transverse"] != "", "age_years"]) == [42]

@@ -1,8 +1,10 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from model.errors import StorageError
 from model.ingest.files import atomic_write_bytes, atomic_write_text
 
 
@@ -27,3 +29,13 @@ def test_failure_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: 
         atomic_write_text(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["b.txt"]
+
+
+def test_a_read_only_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)  # so does the system, even of a file that is not there
+    with pytest.raises(StorageError, match="cannot be written"):
+        atomic_write_text(tmp_path / "mapping.json", "{}")
