@@ -176,17 +176,6 @@ def test_a_faulty_cohort_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "cases.csv" in words(opened("case"))
 
 
-def test_a_range_that_the_card_widens_is_kept(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The youngest of the 383 patients of the tutorial are under 18: the page must not turn them away."""
-    header, first, *rows = (folders[0] / "cases.csv").read_text("utf-8").splitlines()
-    rows.insert(0, first.replace(",30,", ",15,"))
-    (tmp_path / "cases.csv").write_text("\n".join([header, *rows]) + "\n", "utf-8")
-    card = {**CARD, "fields": [*CARD["fields"], {"name": "age_years", "low": 10}]}  # type: ignore[misc]
-    (tmp_path / "cohort.json").write_text(json.dumps(card), "utf-8")
-    monkeypatch.setenv(CASES, str(tmp_path))
-    assert "**60 of 60 cases**" in words(opened("cohort"))
-
-
 def test_a_finished_cross_fitting_counts_its_epochs_without_the_start(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(MORE, str(folders[1].parent))
     assert opened("training", run="neck").metric[0].value == "1"
