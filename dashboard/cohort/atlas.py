@@ -37,10 +37,9 @@ _WHOLE = "none"
 
 def section(part: Part) -> None:
     """The thyroid coloured by smoothed risk, when asked for."""
-    st.subheader("3-D risk atlas")
     if "side" not in part:
-        missing("Risk atlas", "the table has no column side, so no nodule can be placed.")
-        return
+        return  # told at the head of the page
+    st.subheader("3-D risk atlas")
     if not any(c in part for c in ("third", "z_normalised")):
         missing("Risk atlas", "the table has neither third nor z_normalised, so no nodule can be placed.")
         return

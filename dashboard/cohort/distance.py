@@ -51,10 +51,9 @@ class Adjustment:
 
 def section(part: Part) -> None:
     """Observed, predicted and adjusted risk over the capsule distance, whole and by subgroup."""
-    st.subheader("Risk against capsule distance")
     if DISTANCE not in part:
-        missing("Capsule distance", "the table has no column capsule_distance_mm.")
-        return
+        return  # told at the head of the page
+    st.subheader("Risk against capsule distance")
     if not part.counts.with_distance:
         missing("Capsule distance", "none of these cases has one.")
         return

@@ -17,11 +17,9 @@ COLUMNS = ("side", "third", "capsule_distance_mm", "llnm")
 
 def section(part: Part) -> None:
     """Side × third on a drawn thyroid; near against far from the capsule when asked for."""
+    if "side" not in part or "third" not in part:
+        return  # told at the head of the page
     st.subheader("Risk by lobe position")
-    absent = [c for c in ("side", "third") if c not in part]
-    if absent:
-        missing("Lobe position", f"the table has no column {' and '.join(absent)}.")
-        return
     if not any(p.observed.denominator for p in part.counts.positions()):
         missing("Lobe position", "none of these cases has a known place.")
         return

@@ -169,7 +169,7 @@ def _told_of(store: CohortStore) -> None:
     unknown = [n for n in store.ignored if n != "provenance"]
     if unknown:
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
-        st.text(f"Not used, since the schema has no such field: {', '.join(unknown[:8])}{more}.")
+        st.text(f"Not counted or filtered by on this page, which knows the built-in fields: {', '.join(unknown[:8])}{more}.")
     for what, columns in NEEDS.items():
         absent = [c for c in columns if c not in store.columns]
         if absent:

@@ -181,7 +181,9 @@ def _design(predictor: Predictor, parts: list[NetworkInputs]) -> npt.NDArray[np.
     sizes = [1 + len(category_values(predictor.schema.categories[i])) for i in categories]
     # Without their maps: cohorts with pictures are large.
     small = [replace(p, maps=p.maps[:, :, :, :0, :0]).to(torch.device("cpu")) for p in parts]
-    return design(NetworkInputs.cat(small), numbers, categories, sizes)
+    fields = design(NetworkInputs.cat(small), numbers, categories, sizes)
+    # Without fields the simple models read nothing, and predict the share of cases with the outcome.
+    return fields if fields.shape[1] else np.zeros((len(fields), 1))
 
 
 def _validated(cohort: Cohort, table: pd.DataFrame, by: By) -> Validated:

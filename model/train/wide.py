@@ -5,6 +5,8 @@ On hundreds of cases a linear model is hard to beat (Christodoulou et al. 2019);
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -50,7 +52,7 @@ def start_wide(net: LlnmNet, inputs: NetworkInputs, label: npt.NDArray[np.bool_]
     for i in range(count):
         if not x[:, count + i].any():
             missing[i] = slope[i] * x[:, i].mean()
-    for start, size in zip(np.cumsum([0, *sizes[:-1]]), sizes, strict=True):
+    for start, size in zip(accumulate(sizes, initial=0), sizes, strict=False):  # one start more: the end
         shares = x[:, 2 * count + start : 2 * count + start + size].mean(0)
         if shares[0] == 0:
             rows[start] = float(shares @ rows[start : start + size])

@@ -105,6 +105,10 @@ def test_its_cases_are_scored_on_the_cohort_page(folders: tuple[Path, Path], tmp
     assert "cases of cohort" in said
     assert "LLNM" not in said
     assert "could not be used" not in said
+    assert "Risk against capsule distance: this table has no capsule_distance_mm" in said
+    heads = [h.value for h in opened("cohort").subheader]
+    assert "How good are the predictions?" in heads
+    assert not {"Risk against capsule distance", "Risk by lobe position", "3-D risk atlas"} & set(heads)
     # Cases whose outcome nobody knows yet are told and left out.
     header, *rows = (folders[0] / "cases.csv").read_text("utf-8").splitlines()
     rows[:2] = [row.rpartition(",")[0] + "," for row in rows[:2]]

@@ -425,7 +425,8 @@ def test_own_table_is_analysed_with_the_panels_it_can_fill() -> None:
     assert not app.exception
     said = words(app)
     assert "80 of 80 cases" in said
-    assert "no column capsule_distance_mm" in said
+    assert "Risk against capsule distance: this table has no capsule_distance_mm" in said
+    assert "Risk against capsule distance" not in [h.value for h in app.subheader]
 
 
 def test_model_page_says_what_it_must_not_be_used_for() -> None:

@@ -18,6 +18,7 @@ from model.nets.config import NetConfig
 from model.predict import Predictor
 from model.schema import DEFAULT
 from model.train.checkpoint import load_checkpoint
+from model.train.crossvalidate import crossvalidate
 from model.train.loop import config_for, train
 from model.train.settings import Settings
 
@@ -74,6 +75,23 @@ def test_pictures_alone_are_measured(variant: Callable[..., Path], tmp_path: Pat
     assert cross_attention(predictor, case).words == ()
     assert not any("report" in n for n in predictor.predict_measured([case])[0].notices)
     assert group_shapley(predictor, case).present[0]
+
+
+def test_pictures_alone_start_from_a_regression_of_what_is_measured(variant: Callable[..., Path], tmp_path: Path) -> None:
+    """The network of a cohort of hundreds, whose fields are all numbers: the wide path has no category."""
+    cohort = read_cohort(variant(ALL, NONE, NONE))
+    config = replace(small(config_for(cohort)), wide=True)
+    made = train(cohort, tmp_path / "m", settings=QUICK, config=config, device="cpu", log=lambda _: None)
+    assert made.net.config.wide
+    assert made.net.category_sizes == []
+
+
+def test_reports_alone_are_cross_validated(variant: Callable[..., Path], tmp_path: Path) -> None:
+    """Beside models of fields, which have none to read."""
+    cohort = read_cohort(variant(NONE, ALL, NONE))
+    config = small(config_for(cohort))
+    found = crossvalidate(cohort, tmp_path / "cv", count=4, settings=QUICK, config=config, device="cpu", log=lambda _: None)
+    assert found.folds[0]["auroc"]["logistic_regression"] == found.folds[0]["auroc"]["gradient_boosting"] == 0.5
 
 
 def test_any_mixture_by_case(variant: Callable[..., Path], tmp_path: Path) -> None:
