@@ -51,43 +51,47 @@ def section() -> None:
         st.info("The dashboard was started with `--checkpoint`, which goes before a choice here.", icon=":material/info:")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _choose(root, rows)
-        _back(registry.standing(choices), root)
+        changes = _choose(root, rows), _back(registry.standing(choices), root)
+    for change in changes:
+        if change is not None:
+            _do(change)  # below the buttons, where a refusal has the page's width
     if choices:
         with st.expander("Every choice"):
             st.dataframe(pd.DataFrame([vars(c) for c in reversed(choices)]), hide_index=True)
 
 
-def _back(stack: list[Choice], root: Path) -> None:
+def _back(stack: list[Choice], root: Path) -> Callable[[], str] | None:
+    """The way back, where it is asked for."""
     from model import registry
 
     if not stack:
-        return
+        return None
     before = stack[-2].name if len(stack) > 1 else registry.SHIPPED_NAME
     if st.button(f"Roll back to {literal(before)}", icon=":material/undo:", help="For everybody who uses this dashboard."):
-        _do(lambda: f"Rolled back to {registry.roll_back(root).name}.")
+        return lambda: f"Rolled back to {registry.roll_back(root).name}."
+    return None
 
 
-def _choose(root: Path, rows: list[dict[str, str]]) -> None:
-    """Choose one that fits, and compare it with the one in use."""
+def _choose(root: Path, rows: list[dict[str, str]]) -> Callable[[], str] | None:
+    """The use of another one, where it is asked for; and a link that compares it with the one in use."""
     from model import registry
 
     used = next((row["checkpoint"] for row in rows if row["in use"]), "")
     others = [row["checkpoint"] for row in rows if row["checkpoint"] != used]
     if not others:
-        return
+        return None
     refused = {row["checkpoint"] for row in rows if row["refused"]}
     others.sort(key=lambda name: name in refused)  # one that can be used is offered first
     name = st.selectbox(
         "Another checkpoint", others, key="registry-name", format_func=lambda n: f"{n} (refused)" if n in refused else n
     )
-    if st.button("Use it on every page", icon=":material/swap_horiz:", help="For everybody who uses this dashboard."):
-        _do(lambda: f"{registry.use(root, name).identity} is now in use.")
+    asked = st.button("Use it on every page", icon=":material/swap_horiz:", help="For everybody who uses this dashboard.")
     folders = {n: folder.name for n, folder in registry.folders(root).items()}
     st.page_link(
         "screens/compare.py", label="Compare it with the one in use", icon=":material/compare_arrows:",
         query_params={"by": "checkpoints", "first": folders.get(used, used), "second": folders[name]},
     )  # fmt: skip
+    return (lambda: f"{registry.use(root, name).identity} is now in use.") if asked else None
 
 
 def _do(change: Callable[[], str]) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import resources
 from dashboard.about import checkpoints, documents
 from dashboard.case import trust
-from dashboard.parts import asked, problem
+from dashboard.parts import asked, literal, problem
 from model.cohort.evaluate import LABELS, PUBLISHED_EXTERNAL
 from model.errors import CheckpointError, ProblemError
 
@@ -30,31 +30,34 @@ def main() -> None:
         problem(CheckpointError("no card.json there", where=str(folder), fix="Restore it, or train one with `llnm train`."))
         checkpoints.section()
         st.stop()
-    trained = (
-        "This one was trained on **synthetic** patients, whose risk follows the published statistics and whose ground truth is "
-        "known. Its figures say nothing about patients."
-        if card["training_data"] == "synthetic"
-        else "This one was trained on a cohort of the user's own and is valid at best for patients like those."
-    )
+    if card.get("training_data") == "synthetic":
+        trained = (
+            "This one was trained on **synthetic** patients, whose risk follows the published statistics and whose ground truth is "
+            "known. Its figures say nothing about patients."
+        )
+    elif card.get("training_data"):
+        trained = "This one was trained on a cohort of the user's own and is valid at best for patients like those."
+    else:
+        trained = "What this one was trained on is not on its card."
     st.markdown(
         "**Research and teaching only; not a medical device.** The model follows LLNM-Net (Shen et al., *Nature Communications* "
         f"16, 7052, 2025), whose weights and data were not published. {trained}"
     )
-    st.text(card["purpose"])
+    if card.get("purpose"):
+        st.text(str(card["purpose"]))
     cells = st.columns(4)
-    cells[0].metric("Training cases", f"{card['training_cases']:,}")
-    cells[1].metric("Validation cases", f"{card['validation_cases']:,}")
-    cells[2].metric("Parameters", f"{card['parameters']:,}")
-    cells[3].metric(
-        "Training time", f"{sum(card['training_seconds'].values()) / 60:.0f} min", help=f"On {card['device']}."
-    )
+    cells[0].metric("Training cases", _count(card.get("training_cases")))
+    cells[1].metric("Validation cases", _count(card.get("validation_cases")))
+    cells[2].metric("Parameters", _count(card.get("parameters")))
+    device = literal(f"On {card.get('device', 'a device that is not on the card')}.")
+    cells[3].metric("Training time", _minutes(card.get("training_seconds")), help=device)
     external = card.get("external")
-    if external:
+    if isinstance(external, dict) and external:
         st.subheader("On the held-out centres")
+        kind = "synthetic cases" if card.get("training_data") == "synthetic" else "cases"
         st.caption(
-            f"{external['n']:,} {card['training_data']} cases of centres that took no part in training, "
-            f"{external['positives']:,} with the outcome; pictures as a user gives them (predicted "
-            "masks). Published: LLNM-Net on real patients, another cohort."
+            f"{_count(external.get('n'))} {kind} of centres that took no part in training, {_count(external.get('positives'))} "
+            "with the outcome; pictures as a user gives them (predicted masks). Published: LLNM-Net, real patients, another cohort."
         )
         st.dataframe(_figures(external), hide_index=True)
     checkpoints.section()
@@ -63,16 +66,29 @@ def main() -> None:
     if asked("Show what the checks of each method say", "trust"):
         trust.section()
     st.subheader("Limits")
-    for limit in card["limits"]:
-        st.markdown(f"- {limit}")
+    limits = card.get("limits")
+    for limit in limits if isinstance(limits, list) else ():
+        st.markdown(f"- {literal(str(limit))}")
     with st.expander("The whole card"):
         st.json({k: v for k, v in card.items() if k not in ("sha256", "history")})
+
+
+def _count(value: object) -> str:
+    """A number of the card, which others may have written."""
+    return f"{value:,}" if isinstance(value, int) else "not known"
+
+
+def _minutes(seconds: object) -> str:
+    parts = list(seconds.values()) if isinstance(seconds, dict) else []
+    if not parts or not all(isinstance(part, int | float) for part in parts):
+        return "not known"
+    return f"{sum(parts) / 60:.0f} min"
 
 
 def _figures(external: dict[str, object]) -> pd.DataFrame:
     rows = []
     for name, value in external.items():
-        if name in ("n", "positives") or name.endswith("_ci"):
+        if name not in LABELS or not isinstance(value, int | float):
             continue
         interval = external.get(f"{name}_ci")
         rows.append(

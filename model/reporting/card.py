@@ -25,6 +25,7 @@ from model.schema import Field, Schema
 
 MARK = "Research and teaching only · not a medical device"
 MARK_SYNTHETIC = "Trained on synthetic data · research and teaching only · not a medical device"
+_NO_SPREAD = "no interval: the outcomes do not overlap"
 _SHOWN_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -64,7 +65,7 @@ def _card_sections(subject: Subject) -> list[Section]:
         Section("Model and training", _training(card), ("10", "12c", "13", "22")),
         Section("What the model gives", _output(subject), ("15",)),
         Section("Missing and poor input", _missing_input(schema), ("11", "27a")),
-        Section("Limits", (Bullets((*card.get("limits", ()), *_limits(subject))),), ("26",)),
+        Section("Limits", (Bullets((*map(str, _listed(card.get("limits"))), *_limits(subject))),), ("26",)),
         Section("Versions and hashes", _versions(card), ("18f",)),
     ]
 
@@ -91,19 +92,28 @@ def _use(subject: Subject) -> tuple[Block, ...]:
 def _glance(subject: Subject) -> tuple[Block, ...]:
     card, scores = subject.card, subject.validation
     blocks: list[Block] = [_figures(scores, f"Validation cases ({card.get('validation_by', 'cases held back')}).")]
-    external = card.get("external")
+    external = _mapping(card.get("external"))
     if external:
         told = [
-            (LABELS[name], f"{value:.3f}", _range(external.get(f"{name}_ci")))
+            (LABELS[name], f"{value:.3f}{_of(name, external)}", _range(external.get(f"{name}_ci")))
             for name, value in external.items()
-            if name in LABELS
+            if name in LABELS and isinstance(value, int | float)
         ]
         caption = (
-            f"Held-out cases, as noted on the card when the model was made: {external['n']:,} cases, {external['positives']:,} "
-            "with the outcome."
+            f"Held-out cases, as noted on the card when the model was made: {_count(external.get('n'))} cases, "
+            f"{_count(external.get('positives'))} with the outcome."
         )
-        blocks.append(Table(("figure", "value", "95 % interval"), tuple(told), caption, (0.5, 0.2, 0.3)))
+        blocks.append(Table(("figure", "value (cases)", "95 % interval"), tuple(told), caption, (0.42, 0.3, 0.28)))
     return tuple(blocks)
+
+
+def _of(name: str, external: Mapping[str, Any]) -> str:
+    """How many cases a figure of the card is of, where the card tells."""
+    n, positives = external.get("n"), external.get("positives")
+    if not (isinstance(n, int) and isinstance(positives, int)) or name.endswith("_miou"):
+        return ""
+    of = {"sensitivity": positives, "specificity": n - positives, "stage_auroc": positives}
+    return f" (n = {of.get(name, n):,})"
 
 
 def _figures(scores: ScoredCases, of: str) -> Table:
@@ -123,12 +133,12 @@ def _figures(scores: ScoredCases, of: str) -> Table:
 
 
 def _data(card: Mapping[str, Any]) -> tuple[Block, ...]:
-    cohort = card.get("cohort", {})
+    cohort = _mapping(card.get("cohort"))
     lines = [
         ("Cohort", str(cohort.get("name", "not on the card"))),
         ("Kind of data", str(card.get("training_data", "not on the card"))),
         ("Cases", _count(cohort.get("cases"))),
-        ("Centres", ", ".join(map(str, cohort.get("centres", ()))) or "not given"),
+        ("Centres", ", ".join(map(str, _listed(cohort.get("centres")))) or "not given"),
         ("Training cases", _count(card.get("training_cases"))),
         (
             "Validation cases",
@@ -169,27 +179,28 @@ def _fields(schema: Schema) -> tuple[Block, ...]:
 
 
 def _training(card: Mapping[str, Any]) -> tuple[Block, ...]:
-    settings, network = card.get("settings", {}), card.get("network", {})
-    history = card.get("history", [])
+    settings, network = _mapping(card.get("settings")), _mapping(card.get("network"))
+    history = card.get("history")
+    entries = len(history) if isinstance(history, list) else 0
     told = [
         ("Architecture", _architecture(network)),
         ("Parameters", _count(card.get("parameters"))),
         ("Warm start", str(card.get("warm_start") or "none: from random weights")),
-        ("Optimiser", f"AdamW, learning rate {settings['learning_rate']:g}, weight decay {settings['weight_decay']:g}"
+        ("Optimiser", f"AdamW, learning rate {settings.get('learning_rate', '?')}, weight decay {settings.get('weight_decay', '?')}"
          if settings else "not on the card"),
         ("Batch, epochs", f"{settings.get('batch', '?')} cases, at most {settings.get('epochs', '?')} epochs, early stopping after "
-         f"{settings.get('patience', '?')} without a better validation AUROC; {len(history)} entries in the history"),
+         f"{settings.get('patience', '?')} without a better validation AUROC; {entries} entries in the history"),
         ("Calibration", f"one temperature, {card.get('temperature', float('nan')):.3f}, fitted on the validation cases"),
         ("Class imbalance", "rarer outcome weighed up in the loss, probabilities set right afterwards" if settings.get("balance")
          else "nothing was done: the loss counts every case once"),
         ("Seed", str(settings.get("seed", "not on the card"))),
         ("Time", _seconds(card.get("training_seconds"))),
     ]  # fmt: skip
-    if card.get("allowed"):
+    if allowed := _listed(card.get("allowed")):
         told.append(
             (
                 "Fields let through",
-                f"{', '.join(card['allowed'])}: predict the outcome all but perfectly, allowed by hand",
+                f"{', '.join(map(str, allowed))}: predict the outcome all but perfectly, allowed by hand",
             )
         )
     return (_pairs(told),)
@@ -461,7 +472,7 @@ def _calibration(study: Study) -> tuple[Block, ...]:
     told = [
         ("observed share", f"{_percent(p.observed)} ({p.observed.numerator:,} of {p.observed.denominator:,})",
          f"{100 * p.observed.low:.1f}–{100 * p.observed.high:.1f} %"),
-        ("mean predicted probability", f"{100 * p.expected:.1f} %", ""),
+        ("mean predicted probability", f"{100 * p.expected:.1f} % (n = {len(p.scores):,})", ""),
     ]  # fmt: skip
     if p.line is not None:
         told += [
@@ -534,7 +545,7 @@ def _division(division: Division) -> tuple[Block, ...]:
         told.append(
             (
                 group.of.name, f"{group.of.cases:,} ({group.of.positives:,})",
-                too_few(group.of) if area is None else f"{area.value:.3f} ({area.low:.3f}–{area.high:.3f})",
+                too_few(group.of) if area is None else _area(area),
                 _counted(group.sensitivity), _counted(group.specificity),
                 f"{_percent(observed)} ({100 * observed.low:.1f}–{100 * observed.high:.1f}) / {100 * group.predicted:.1f} %",
             )
@@ -548,8 +559,11 @@ def _division(division: Division) -> tuple[Block, ...]:
             f" Heterogeneity of the AUROC: Q {spread.q:.2f} on {spread.degrees} degrees of freedom, p {_p(spread.p)}, I² "
             f"{100 * spread.i_squared:.0f} %; pooled {spread.pooled.value:.3f} ({spread.pooled.low:.3f}–{spread.pooled.high:.3f})."
         )
+    areas = {group.of.name: group.of.auroc for group in division.groups}
+    flat = {name for name, area in areas.items() if area is not None and area.low == area.high}
     gaps = [
-        f"{g.group}: AUROC {_signed(g.auroc)}, sensitivity {_signed(g.sensitivity)}, specificity {_signed(g.specificity)}, "
+        f"{g.group}: AUROC {_NO_SPREAD if flat & {g.group, division.reference} else _signed(g.auroc)}, "
+        f"sensitivity {_signed(g.sensitivity)}, specificity {_signed(g.specificity)}, "
         f"calibration in the large {_signed(g.calibration)}"
         for g in division.gaps
         if any(v is not None for v in (g.auroc, g.sensitivity, g.specificity, g.calibration))
@@ -566,14 +580,14 @@ def _division(division: Division) -> tuple[Block, ...]:
 
 def _differences(subject: Subject, study: Study) -> tuple[Block, ...]:
     card = subject.card
-    cohort = card.get("cohort", {})
+    cohort = _mapping(card.get("cohort"))
     validation = subject.validation
     here = study.performance
     centres = sorted({str(c) for c in study.frame["centre"] if str(c).strip()}) if "centre" in study.frame else []
     told = (
         ("cohort", str(cohort.get("name", "not on the card")), study.name),
         ("kind of data", str(card.get("training_data", "not on the card")), study.provenance),
-        ("centres", ", ".join(map(str, cohort.get("centres", ()))) or "not given", ", ".join(centres) or "not given"),
+        ("centres", ", ".join(map(str, _listed(cohort.get("centres")))) or "not given", ", ".join(centres) or "not given"),
         (
             "cases", f"{_count(card.get('training_cases'))} training, {len(validation):,} validation", f"{len(here.scores):,}",
         ),
@@ -619,12 +633,21 @@ def _label(schema: Schema, name: str) -> str:
     return name if field is None else field.label_with_unit
 
 
+def _mapping(value: object) -> Mapping[str, Any]:
+    """A part of a card, which others may have written; empty where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
 def _count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "not on the card"
 
 
 def _seconds(value: object) -> str:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not all(isinstance(v, int | float) for v in value.values()):
         return "not on the card"
     return f"{sum(value.values()) / 60:.1f} min ({', '.join(f'{k} {v:.0f} s' for k, v in value.items())})"
 
@@ -651,6 +674,11 @@ def _counted(rate: Rate) -> str:
 
 def _estimate(name: str, value: Estimate, n: int) -> tuple[str, str, str]:
     return name, f"{value.value:.3f} (n = {n:,})", f"{value.low:.3f} to {value.high:.3f}"
+
+
+def _area(value: Estimate) -> str:
+    """An AUROC of a subgroup; where no case of one outcome scored among the other's, DeLong's variance is 0, which says nothing."""
+    return f"{value.value:.3f} ({_NO_SPREAD if value.low == value.high else f'{value.low:.3f}–{value.high:.3f}'})"
 
 
 def _signed(value: Estimate | None) -> str:

@@ -19,6 +19,8 @@ from model.reporting.text import BAND, BOLD, INK, PLAIN, QUIET, RULE, fonts, pri
 WIDTH, HEIGHT = A4
 MARGIN = 42.0
 INNER = WIDTH - 2 * MARGIN
+TEXT = INNER - 12
+"""Width of what is set: reportlab keeps 6 points free at either side of a frame."""
 TOP, FOOT = 52.0, 44.0
 _CELL_CHARACTERS = 1500
 """More than that in one cell may be higher than a page, where a table cannot break."""
@@ -86,7 +88,7 @@ def _group(blocks: tuple[Block, ...]) -> list[Flowable]:
     pictures = [block for block in blocks if isinstance(block, Picture)]
     if pictures:
         cells = [[_image(p), Paragraph(_text(p.caption), _SMALL)] for p in pictures]
-        widths = [INNER * p.share for p in pictures]
+        widths = [TEXT * p.share for p in pictures]
         row = Grid([cells], colWidths=widths, hAlign="LEFT")
         row.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
         return [row]
@@ -95,7 +97,7 @@ def _group(blocks: tuple[Block, ...]) -> list[Flowable]:
 
 def _image(picture: Picture) -> Image:
     image = Image(io.BytesIO(picture.png))
-    width = INNER * picture.share - 10
+    width = TEXT * picture.share - 10
     image.drawHeight, image.drawWidth = width * image.imageHeight / image.imageWidth, width
     image.hAlign = "LEFT"
     return image
@@ -117,7 +119,7 @@ def _table(table: Table) -> Grid:
     widths = table.widths or (1 / len(table.header),) * len(table.header)
     head = [[Paragraph(_text(h), _HEAD) for h in table.header]] if any(table.header) else []
     rows = [[Paragraph(_text(_cut(cell)), _CELL) for cell in row] for row in table.rows]
-    grid = Grid([*head, *rows], colWidths=[INNER * w for w in widths], repeatRows=len(head), hAlign="LEFT")
+    grid = Grid([*head, *rows], colWidths=[TEXT * w for w in widths], repeatRows=len(head), hAlign="LEFT")
     grid.setStyle(
         [
             ("VALIGN", (0, 0), (-1, -1), "TOP"), ("LINEBELOW", (0, 0), (-1, -1), 0.4, HexColor(RULE)),

@@ -117,7 +117,8 @@ def schema_of_card(card: Mapping[str, Any], folder: Path) -> Schema:
 def _difference(key: str, here: Any, there: Any) -> str:
     """A part of the schema in which a card differs, and how."""
     if isinstance(here, dict) and isinstance(there, dict):
-        odd = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
+        keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
+        odd = [_difference(k, here.get(k), there.get(k)) for k in keys]
     elif isinstance(here, list) and isinstance(there, list):
         odd = [f"{x!r}" for x in there if x not in here] + [f"no {x!r}" for x in here if x not in there]
     else:

@@ -13,6 +13,9 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.case.picker import DEFAULT
 from model import Predictor, read_cohort, registry
+from model.reporting.card import model_card
+from model.reporting.html import as_html
+from model.reporting.study import Subject
 from model.train.checkpoint import load_checkpoint, save_checkpoint
 from model.train.folders import MAIN, MORE
 
@@ -116,6 +119,28 @@ def test_one_in_use_that_is_gone_is_told_on_every_page_and_can_be_rolled_back(ro
     button(app, "Roll back to shipped").click().run()
     assert not app.exception
     assert "Training cases" in [m.label for m in app.metric]
+
+
+def test_a_bare_or_hostile_card_leaves_the_page_and_the_way_back(root: Path) -> None:
+    """Only what a card must have; then text that would be Markdown, and things of other kinds."""
+    file, text = root / "soft" / "card.json", "**bold** [x](javascript:alert(1)) <img src=x>"
+    whole = json.loads(file.read_text("utf-8"))
+    kept = ("format", "name", "sha256", "schema", "temperature", "network", "segmentation")
+    bare = {key: whole[key] for key in kept}
+    hostile = {
+        **whole, "purpose": text, "limits": [text], "training_data": text, "device": text, "training_cases": text,
+        "parameters": None, "training_seconds": [], "external": {"n": text, "auroc": text, text: 1}, "cohort": text,
+    }  # fmt: skip
+    registry.use(root, "soft")
+    for card in (bare, hostile):
+        file.write_text(json.dumps(card), "utf-8")
+        app = opened()
+        assert not app.exception
+        assert "not known" in [m.value for m in app.metric]
+        assert button(app, "Roll back to shipped")
+        assert not [m.value for m in (*app.markdown, *app.caption) if text in m.value]  # never as Markdown
+        subject = Subject.of(load_checkpoint(root / "soft"))
+        assert "not on the card" in as_html(model_card(subject, version="0", date="today"))
 
 
 def test_a_checkpoint_named_on_starting_goes_before_a_choice(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_the_list_tells_figures_identity_and_what_is_refused_and_why(root: Path)
     assert rows["a"]["made"] == loaded.card["date"]
     assert [name for name, row in rows.items() if row["refused"]] == ["damaged", "foreign", "gone", "later"]
     for name, why in (
-        ("damaged", "llnm_net.safetensors does not match its card"), ("foreign", "categories (sex)"),
+        ("damaged", "llnm_net.safetensors does not match its card"), ("foreign", "categories (sex ('other'))"),
         ("later", "format 99"), ("gone", "validation.safetensors is missing"),
     ):  # fmt: skip
         assert why in rows[name]["refused"]

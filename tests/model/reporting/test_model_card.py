@@ -96,6 +96,25 @@ def test_both_files_hold_the_figures_of_evaluate_with_intervals_and_counts(docum
         assert [t for t in told if plain(t) not in plain(text)] == []
 
 
+def test_a_subgroup_whose_outcomes_do_not_overlap_has_no_interval_of_no_width(subject: Subject) -> None:
+    scored = pd.read_parquet(SCORED)
+    women = scored["sex"] == "female"
+    separated = scored["logit"].where(~women, scored["llnm"].astype(float) * 8 - 4)
+    scored = scored.assign(logit=separated, probability=1 / (1 + np.exp(-separated)))
+    study = scored_study(subject, scored, name="Separated", provenance="synthetic")
+    text = in_html(model_card(subject, study, version="9.9", date="2026-11-25")).text
+    assert "1.000 (no interval: the outcomes do not overlap)" in text
+    assert "male: AUROC no interval: the outcomes do not overlap" in text
+    assert "(1.000–1.000)" not in text
+
+
+def test_held_out_figures_of_the_card_have_their_counts(subject: Subject) -> None:
+    text = in_html(model_card(subject, version="9.9", date="2026-11-25")).text
+    external = subject.card["external"]
+    assert f"sensitivity at 0.5 {external['sensitivity']:.3f} (n = {external['positives']:,})" in text
+    assert f"specificity at 0.5 {external['specificity']:.3f} (n = {external['n'] - external['positives']:,})" in text
+
+
 def test_a_cohort_folder_gives_what_llnm_evaluate_gives(predictor, cohort) -> None:  # type: ignore[no-untyped-def]
     made = judged(predictor, cohort)
     assert made.performance.evaluation == evaluate_cohort(predictor, cohort)
