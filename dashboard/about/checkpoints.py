@@ -37,6 +37,9 @@ def section() -> None:
     except ProblemError as error:
         problem(error)
         return
+    if named := os.environ.get(MAIN):
+        here = [name for name, folder in registry.folders(root).items() if folder.resolve() == Path(named).resolve()]
+        rows = [{**row, "in use": "yes" if row["checkpoint"] in here else ""} for row in rows]
     table = pd.DataFrame(rows)
     st.dataframe(table, hide_index=True, height="content")
     st.caption(
@@ -47,7 +50,7 @@ def section() -> None:
     for row in rows:
         if row["refused"]:
             st.text(f"{row['checkpoint']} is refused: {row['refused']}.")
-    if os.environ.get(MAIN):
+    if named:
         st.info("The dashboard was started with `--checkpoint`, which goes before a choice here.", icon=":material/info:")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):

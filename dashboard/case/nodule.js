@@ -130,7 +130,8 @@ function place(label, told, [rows, columns]) {
   label.textContent = told.text;
   label.style.left = `${(100 * told.at[1]) / columns}%`;
   label.style.top = `${(100 * told.at[0]) / rows}%`;
-  label.style.transform = `translate(${told.anchor[1]}%, ${told.anchor[0]}%)`;
+  const [y, x] = told.anchor.map((share, i) => `calc(${share}% + ${told.offset[i]}px)`); // of itself, and screen pixels
+  label.style.transform = `translate(${x}, ${y})`;
 }
 
 function added(parent, tag, name) {

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import streamlit as st
 
-from dashboard.figures.case_image import distance_label, grey_image, outlines, scale_length_mm
+from dashboard.figures.case_image import distance_label, grey_image, label_offset, outlines, scale_length_mm
 from model.encode import MeasuredCase
 from model.schema import GrayImage, Mask, View
 
@@ -20,8 +20,8 @@ HERE = Path(__file__).resolve().parent
 STEP_MM, STEP_PX = 0.3, 2.0
 """Of an arrow key."""
 _QUALITY = 90
-_MARGIN = 0.12
-"""Share of the picture at its edge where a label stands on the other side of its point."""
+_ANY_HEIGHT = 10_000
+"""The picture is as wide as its column, however high that makes it."""
 
 _component = st.components.v2.component(
     "llnm_nodule", css=(HERE / "nodule.css").read_text("utf-8"), js=(HERE / "nodule.js").read_text("utf-8")
@@ -63,17 +63,20 @@ def scene(before: MeasuredCase, after: MeasuredCase, view: View, shift: npt.Arra
     rows, columns = image.pixels.shape
     spacing = image.pixel_spacing_mm
     (r0, c0), (r1, c1) = capsule.nodule_point, capsule.capsule_point
-    anchor = _beyond(r1 - r0, c1 - c0, r1, c1, rows, columns)
+    ratio = 1.0 if spacing is None else spacing[0] / spacing[1]
+    beside, beneath = label_offset(capsule, found.nodule, (0, rows, 0, columns), ratio, _ANY_HEIGHT)
     down, right = (float(v) for v in np.asarray(shift, float))
     drawn: dict[str, Any] = {
         "image": _jpeg_uri(image.pixels),
         "size": [rows, columns],
-        "ratio": 1.0 if spacing is None else spacing[0] / spacing[1],
+        "ratio": ratio,
         "gland": _path(found.gland),
         "before": _path(before.segmentations[view].nodule),
         "now": _path(found.nodule),
         "capsule": _line([(r0, c0), (r1, c1)]),
-        "distance": {"at": [r1 + 0.5, c1 + 0.5], "text": distance_label(capsule), "anchor": anchor},
+        "distance": {
+            "at": [r1 + 0.5, c1 + 0.5], "text": distance_label(capsule), "anchor": [-50, -50], "offset": [beneath, beside],
+        },
         "scale": "",
         "length": None,
         "shift": [down, right],
@@ -88,17 +91,8 @@ def scene(before: MeasuredCase, after: MeasuredCase, view: View, shift: npt.Arra
         row, end = 0.95 * rows, 0.97 * columns
         start = end - mm / spacing[1]
         drawn["scale"] = _line([(row, start), (row, end)])
-        drawn["length"] = {"at": [row, (start + end) / 2], "text": f"{mm} mm", "anchor": [-120, -50]}
+        drawn["length"] = {"at": [row, (start + end) / 2], "text": f"{mm} mm", "anchor": [-120, -50], "offset": [0, 0]}
     return drawn
-
-
-def _beyond(down: float, right: float, row: float, column: float, rows: int, columns: int) -> list[int]:
-    """Which way a label goes from its point, in % of its own size (down, right): on along the line, unless off the picture."""
-    if abs(down) > abs(right) and _MARGIN * rows < row < (1 - _MARGIN) * rows:
-        across = 0 if column < _MARGIN * columns else -100 if column > (1 - _MARGIN) * columns else -50
-        return [-130 if down < 0 else 30, across]
-    left = column > columns / 2 if abs(down) > abs(right) or not 0.3 < column / columns < 0.7 else right < 0
-    return [-50 if 0.05 * rows < row < 0.95 * rows else (0 if row < rows / 2 else -100), -108 if left else 8]
 
 
 def _path(mask: Mask) -> str:

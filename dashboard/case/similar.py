@@ -14,8 +14,6 @@ from model.explain.similar import differences, embeddings, nearest
 from model.schema import Field, Schema, Value
 
 SHOWN = 3
-TWO_LINES = 54
-"""Height of a table's row in which a long label is wrapped, not cut, in screen pixels."""
 
 
 def section(model: str, measured: MeasuredCase) -> None:
@@ -57,7 +55,12 @@ def _neighbour(here: MeasuredCase, there: MeasuredCase, probability: float, like
         st.page_link("screens/compare.py", label="Compare side by side", query_params=pair, icon=":material/compare_arrows:")
     table = difference_table(here, there, ("this case", "that case"), schema)
     with st.expander(f"{len(table)} fields differ"):
-        st.dataframe(table, hide_index=True, row_height=TWO_LINES)
+        show_differences(table)
+
+
+def show_differences(table: pd.DataFrame) -> None:
+    """A table of `difference_table`, whose long labels are wrapped in a narrow column instead of cut."""
+    st.table(table.map(literal), hide_index=True)
 
 
 def difference_table(here: MeasuredCase, there: MeasuredCase, names: tuple[str, str], schema: Schema) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def pair_dumbbells(table: pd.DataFrame, *, scale: str = "logit") -> go.Figure:
     figure.add_vline(x=0, line={"color": MUTED, "width": 1})
     styled(figure, height=100 + 30 * len(table), legend=True)
     figure.update_layout(margin={"t": 36, "r": 72})
-    figure.update_xaxes(title=f"contribution ({unit})", fixedrange=True, tickformat="+", nticks=7)
+    figure.update_xaxes(title=f"contribution ({unit})", fixedrange=True, tickformat="+", tickangle=0, nticks=5)
     figure.update_yaxes(
         autorange="reversed", fixedrange=True, categoryorder="array", categoryarray=table["group"].tolist()
     )

@@ -30,7 +30,7 @@ _SMALL_SHARE = 0.3
 _SCALE_LENGTHS_MM = (20, 10, 5, 2, 1)
 _LABEL_FONT = 14
 _SHOWN_WIDTHS = (350, 530)
-"""Of a picture on the Case page, on a phone and on a desktop, in screen pixels."""
+"""Of a picture on the Case page, on a phone and on a desktop at most, in screen pixels."""
 
 
 def picture(
@@ -186,6 +186,47 @@ def distance_label(capsule: CapsuleDistance) -> str:
     return f"{capsule.distance:.1f} mm"
 
 
+def label_offset(
+    capsule: CapsuleDistance, nodule: Mask | None, window: Box, ratio: float, height: int
+) -> tuple[float, float]:
+    """Where the middle of the distance's label stands from the capsule point: (right, down) in screen pixels.
+
+    The nearest place, beyond the capsule if it can be, where the label lies on the picture, but neither on the nodule nor
+    on the line, on a desktop and on a phone.
+
+    Parameters
+    ----------
+    nodule : (height, width); None where it is not drawn.
+    window : the part of the picture that is seen.
+    ratio : height of a pixel ÷ its width.
+    height : that the picture has at most, in screen pixels.
+    """
+    (r0, c0), (r1, c1), (low_r, high_r, low_c, high_c) = capsule.nodule_point, capsule.capsule_point, window
+    half = np.array([0.3 * _LABEL_FONT * len(distance_label(capsule)) + 6, 0.65 * _LABEL_FONT + 6])  # (right, down)
+    line = np.linspace((r0, c0), (r1, c1), 9)[:-1]
+    apart = nodule if nodule is not None else np.zeros((high_r, high_c), bool)
+    scales = [min(w / (high_c - low_c), height / ((high_r - low_r) * ratio)) for w in _SHOWN_WIDTHS]
+    outwards = float(np.arctan2((r1 - r0) * ratio, c1 - c0))
+
+    def hidden(offset: npt.NDArray[np.float64]) -> float:
+        """Pixels that the label would hide, or lie beyond the picture by; 0 where it is in nobody's way."""
+        total = 0.0
+        for scale in scales:
+            per = np.array([scale, scale * ratio])  # screen pixels of a column and of a row
+            (left, top), (right, bottom) = (c1, r1) + (offset - half) / per, (c1, r1) + (offset + half) / per
+            total += max(low_c - left, 0) + max(right - high_c, 0) + max(low_r - top, 0) + max(bottom - high_r, 0)
+            total += apart[max(int(top), 0) : max(int(bottom) + 2, 0), max(int(left), 0) : max(int(right) + 2, 0)].sum()
+            total += ((line > (top, left)) & (line < (bottom, right))).all(1).sum()
+        return float(total)
+
+    angles = outwards + np.array([0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6]) * np.pi / 8
+    ways = [np.array([np.cos(a), np.sin(a)]) for a in angles]
+    places = [way * (np.abs(way) @ half + gap) for gap in (4, 16, 32) for way in ways]
+    free = next((place for place in places if not hidden(place)), None)
+    right, down = min(places, key=hidden) if free is None else free
+    return float(right), float(down)
+
+
 def shortest_distance(views: Iterable[ViewFeatures]) -> CapsuleDistance | None:
     """The shortest capsule distance over the views, in mm where both tell it; None where nothing was measured."""
     return min(
@@ -270,45 +311,11 @@ def _capsule_line(
         x=[c0, c1], y=[r0, r1], mode="lines+markers", line={"color": CAPSULE, "width": 3},
         marker={"size": 6, "color": CAPSULE}, name="Capsule distance", hovertemplate=distance_label(capsule) + "<extra></extra>",
     )  # fmt: skip
-    right, down = _label_offset(capsule, nodule, window, ratio, height)
+    right, down = label_offset(capsule, nodule, window, ratio, height)
     figure.add_annotation(
         x=c1, y=r1, ax=right, ay=down, text=distance_label(capsule), font={"color": "#ffffff", "size": _LABEL_FONT}, borderpad=3,
         bgcolor="rgba(160,20,20,0.85)", arrowcolor=CAPSULE, arrowhead=0, arrowwidth=1.5,
     )  # fmt: skip
-
-
-def _label_offset(
-    capsule: CapsuleDistance, nodule: Mask | None, window: Box, ratio: float, height: int
-) -> tuple[float, float]:
-    """Where the middle of the distance's label stands from the capsule point: (right, down) in screen pixels.
-
-    The nearest place, beyond the capsule if it can be, where the label lies on the picture, but neither on the nodule nor
-    on the line, on a desktop and on a phone.
-    """
-    (r0, c0), (r1, c1), (low_r, high_r, low_c, high_c) = capsule.nodule_point, capsule.capsule_point, window
-    half = np.array([0.3 * _LABEL_FONT * len(distance_label(capsule)) + 6, 0.65 * _LABEL_FONT + 6])  # (right, down)
-    line = np.linspace((r0, c0), (r1, c1), 9)[:-1]
-    apart = nodule if nodule is not None else np.zeros((high_r, high_c), bool)
-    scales = [min(w / (high_c - low_c), height / ((high_r - low_r) * ratio)) for w in _SHOWN_WIDTHS]
-    outwards = float(np.arctan2((r1 - r0) * ratio, c1 - c0))
-
-    def hidden(offset: npt.NDArray[np.float64]) -> float:
-        """Pixels that the label would hide, or lie beyond the picture by; 0 where it is in nobody's way."""
-        total = 0.0
-        for scale in scales:
-            per = np.array([scale, scale * ratio])  # screen pixels of a column and of a row
-            (left, top), (right, bottom) = (c1, r1) + (offset - half) / per, (c1, r1) + (offset + half) / per
-            total += max(low_c - left, 0) + max(right - high_c, 0) + max(low_r - top, 0) + max(bottom - high_r, 0)
-            total += apart[max(int(top), 0) : max(int(bottom) + 2, 0), max(int(left), 0) : max(int(right) + 2, 0)].sum()
-            total += ((line > (top, left)) & (line < (bottom, right))).all(1).sum()
-        return float(total)
-
-    angles = outwards + np.array([0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6]) * np.pi / 8
-    ways = [np.array([np.cos(a), np.sin(a)]) for a in angles]
-    places = [way * (np.abs(way) @ half + gap) for gap in (4, 16, 32) for way in ways]
-    free = next((place for place in places if not hidden(place)), None)
-    right, down = min(places, key=hidden) if free is None else free
-    return float(right), float(down)
 
 
 def _scale_bar(figure: go.Figure, spacing_mm: tuple[float, float], window: Box) -> None:

@@ -74,9 +74,10 @@ def stage_bars(probabilities: tuple[float, float, float]) -> go.Figure:
 def truth_table(row: pd.Series) -> pd.DataFrame:
     """True contributions of a synthetic case, largest first: columns cause, logit."""
     parts = row.filter(like="contribution_")
+    names = [str(n).removeprefix("contribution_") for n in parts.index]
     table = pd.DataFrame(
         {
-            "cause": [str(n).removeprefix("contribution_").replace("_", " ") for n in parts.index],
+            "cause": ["BRAF V600E" if n == "braf" else n.replace("_", " ") for n in names],
             "logit": parts.astype(float),
         }
     )

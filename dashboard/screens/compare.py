@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard import resources, state
 from dashboard.case import outline
 from dashboard.case.picker import DEFAULT
-from dashboard.case.similar import TWO_LINES, difference_table
+from dashboard.case.similar import difference_table, show_differences
 from dashboard.figures.case_compare import SIDES, pair_dumbbells, pair_table
 from dashboard.figures.case_image import distance_label, picture
 from dashboard.figures.case_prediction import basis, prediction_table, risk_bar
@@ -212,7 +212,7 @@ def _fields(a: Side, b: Side) -> None:
     st.subheader("Fields that differ")
     table = difference_table(a.measured, b.measured, SIDES, resources.loaded(a.prediction.model).schema)
     if len(table):
-        st.dataframe(table, hide_index=True, height="content", row_height=TWO_LINES)
+        show_differences(table)
         st.caption("Numbers are told as different from half of their usual spread on.")
     else:
         st.caption("No field that the model reads differs notably.")

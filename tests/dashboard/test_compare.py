@@ -63,7 +63,7 @@ def test_two_cases_stand_side_by_side_with_their_own_numbers() -> None:
     assert "of the 200 validation cases" in said
     assert "Capsule distance" in said
     assert "Knowing nothing, A is at" in said
-    assert {"A", "B", "field"} == set(app.dataframe[0].value.columns)
+    assert {"A", "B", "field"} == set(app.table[0].value.columns)
     assert "outlines on the transverse view are unsure" in said  # the notice of B
 
 

@@ -148,9 +148,9 @@ def test_stage_bars_show_the_three_probabilities() -> None:
 
 
 def test_truth_is_sorted_by_size_and_keeps_signs() -> None:
-    row = pd.Series({"contribution_age": -2.0, "contribution_sex": 0.0, "contribution_size": 1.0, "llnm": True})
+    row = pd.Series({"contribution_age": -2.0, "contribution_sex": 0.0, "contribution_braf": 1.0, "llnm": True})
     table = truth_table(row)
-    assert table["cause"].tolist() == ["age", "size"]
+    assert table["cause"].tolist() == ["age", "BRAF V600E"]
     assert list(truth_bars(table).data[0].x) == [-2.0, 1.0]
 
 

@@ -147,6 +147,8 @@ def test_a_checkpoint_named_on_starting_goes_before_a_choice(root: Path, monkeyp
     monkeypatch.setenv(MAIN, str(root / "soft"))
     app = opened()
     assert "goes before a choice here" in words(app)
+    table = next(d.value for d in app.dataframe if "refused" in d.value).set_index("checkpoint")
+    assert table.index[table["in use"] == "yes"].tolist() == ["soft"]
     assert not [b for b in app.button if b.label.startswith(("Use it", "Roll back"))]
 
 
