@@ -264,9 +264,9 @@ def test_a_worker_that_cannot_write_says_why(folder: Path, checkpoint: Path, tmp
 
 
 def test_a_device_that_is_not_there_is_told(folder: Path, checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(CaseError, match="abacus.*Give cpu or cuda"):
+    with pytest.raises(CaseError, match=r"abacus.*Give cpu or cuda"):
         score(folder, tmp_path / "t.parquet", checkpoint=checkpoint, device="abacus", workers=2)
-    with pytest.raises(CaseError, match="abacus.*Give cpu or cuda"):
+    with pytest.raises(CaseError, match=r"abacus.*Give cpu or cuda"):
         Predictor.load(checkpoint, "abacus")
 
 
