@@ -524,6 +524,9 @@ def fields(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
+    address: Annotated[
+        str, typer.Option(help="Where it is to be reached: this machine alone by default; 0.0.0.0 for all on its network.")
+    ] = "localhost",
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder of further checkpoints, to compare.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of the pages; the shipped one by default.")] = None,
@@ -566,7 +569,8 @@ def serve(
         os.environ[SERVED] = str(scored.resolve())
     os.environ[COHORTS] = str(cohorts.resolve())
     # Its theme and settings lie beside the script, in dashboard/.streamlit.
-    cli.main(["run", str(script), "--server.port", str(port), "--server.headless", str(headless).lower()])
+    options = {"port": str(port), "address": address, "headless": str(headless).lower()}
+    cli.main(["run", str(script), *(f"--server.{name}={value}" for name, value in options.items())])
 
 
 def _predictor(checkpoint: Path | None, device: str | None) -> Predictor:

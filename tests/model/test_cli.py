@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from model.cli import app
+from model.importing import COHORTS
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "data_samples"
@@ -30,6 +31,17 @@ def test_simulate_prints_the_optimum_and_goes_on_where_it_stopped(tmp_path: Path
     (tmp_path / "c" / "cases.csv").unlink()  # written last: without it a cohort is unfinished
     assert llnm("simulate", "--cases", 6, "--seed", 5, "--out", tmp_path / "c").exit_code == 0
     assert picture.read_bytes() == before
+
+
+def test_the_dashboard_is_open_to_this_machine_alone_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit.web import cli
+
+    started: list[list[str]] = []
+    monkeypatch.setenv(COHORTS, "")  # put back afterwards: the command sets it
+    monkeypatch.setattr(cli, "main", started.append)
+    assert llnm("serve").exit_code == llnm("serve", "--address", "0.0.0.0").exit_code == 0
+    assert "--server.address=localhost" in started[0]
+    assert "--server.address=0.0.0.0" in started[1]
 
 
 def test_evaluate_prints_one_object_with_the_promised_keys(cohort_folder: Path) -> None:
