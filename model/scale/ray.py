@@ -17,7 +17,7 @@ import numpy as np
 from model.errors import CaseError, ProblemError
 from model.processes import cores
 from model.scale.job import Done, Job
-from model.scale.local import MEMORY
+from model.scale.local import MEMORY, memory_kept
 
 
 class _Worker:
@@ -67,12 +67,11 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         logging.getLogger(name).setLevel(logging.ERROR)
     ours = not ray.is_initialized()
     if ours:
-        here: dict[str, Any] = (
-            {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or cores(), "include_dashboard": False}
-        )
-        ray.init(
-            log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, runtime_env={"env_vars": MEMORY}, **here
-        )  # fmt: skip
+        where: dict[str, Any] = {"num_cpus": workers or cores(), "include_dashboard": False}
+        if os.environ.get("RAY_ADDRESS"):
+            where = {"runtime_env": {"env_vars": MEMORY}}
+        with memory_kept():  # processes of this machine take it over, and need not be started anew for it
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **where)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
