@@ -34,6 +34,7 @@ def test_a_clicked_point_opens_its_case_and_the_way_back_keeps_the_view(page, ad
     page.get_by_text("Lateral node metastasis: one case").wait_for()
     name = re.search(r"case=([\w-]+)", page.url).group(1)  # type: ignore[union-attr]
     page.get_by_text(name).first.wait_for()
+    settled(page)  # else what the page still writes into its address follows to the next one
     page.get_by_text("Back to the cohort").click()
     page.get_by_text("Risk factors in a cohort").wait_for()
     page.wait_for_url(lambda url: query(url) == query(view))
