@@ -6,7 +6,7 @@ pages show; any other exception is a fault of ours.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 
 class ProblemError(Exception):
@@ -24,9 +24,17 @@ class ProblemError(Exception):
         super().__init__(f"{where}: {what}{end}{fix}")
         self.what, self.where, self.fix = what, where, fix
 
-    def __reduce__(self) -> tuple[partial[ProblemError], tuple[()]]:
-        # As exceptions are pickled otherwise, one from a worker process could not be made again here.
-        return partial(type(self), self.what, where=self.where, fix=self.fix), ()
+    def __reduce__(self) -> tuple[Callable[..., ProblemError], tuple[object, ...]]:
+        # Exceptions are made again from their one text otherwise, which none of ours can be: they cross from worker processes.
+        return _made_again, (type(self), self.args, vars(self))
+
+
+def _made_again(kind: type[ProblemError], args: tuple[object, ...], told: dict[str, object]) -> ProblemError:
+    """An error of any kind, whatever its own parameters are."""
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(told)
+    return error
 
 
 class FieldError(ProblemError):

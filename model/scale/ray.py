@@ -67,11 +67,11 @@ def run(job: Job, shards: Sequence[int], *, workers: int | None = None) -> Itera
         logging.getLogger(name).setLevel(logging.ERROR)
     ours = not ray.is_initialized()
     if ours:
-        where: dict[str, Any] = {"num_cpus": workers or cores(), "include_dashboard": False}
-        if os.environ.get("RAY_ADDRESS"):
-            where = {"runtime_env": {"env_vars": MEMORY}}
+        cluster: dict[str, Any] = {"runtime_env": {"env_vars": MEMORY}}
+        here: dict[str, Any] = {"num_cpus": workers or cores(), "include_dashboard": False}
+        options = cluster if os.environ.get("RAY_ADDRESS") else here
         with memory_kept():  # processes of this machine take it over, and need not be started anew for it
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **where)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
